@@ -1,0 +1,1 @@
+//! The appliance: identity, activation, jobs, spool, upload, local API.

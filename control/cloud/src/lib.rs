@@ -1,0 +1,1 @@
+//! The platform: enrolment, dispatch, results, users, API.

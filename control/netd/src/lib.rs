@@ -1,0 +1,1 @@
+//! The appliance's network: plan, apply, confirm or revert.

@@ -1,0 +1,1 @@
+//! Networks to scan that fit in one machine: namespaces, a VLAN switch, real small services.

@@ -1,0 +1,148 @@
+//! The two shapes every link speaks: frames out, frames in. Both keep their memory for the whole scan.
+
+use sonde_wire::VlanId;
+
+/// Frames to send, in fixed-size slots of one allocation.
+#[derive(Debug)]
+pub struct FrameBatch {
+    bytes: Box<[u8]>,
+    lengths: Vec<u16>,
+    capacity: usize,
+}
+
+impl FrameBatch {
+    /// Bytes a slot holds: every probe and every answer we give fits.
+    pub const SLOT: usize = 512;
+
+    /// An empty batch with room for `capacity` frames.
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            bytes: vec![0; capacity * Self::SLOT].into_boxed_slice(),
+            lengths: Vec::with_capacity(capacity),
+            capacity,
+        }
+    }
+
+    /// Adds a frame: `write` gets the slot, with whatever an earlier frame left in it, and returns the
+    /// frame's length in bytes. Returns false, without calling `write`, when the batch is full.
+    ///
+    /// # Panics
+    /// If `write` claims more bytes than the slot has.
+    pub fn push_with(&mut self, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
+        if self.is_full() {
+            return false;
+        }
+        let start = self.lengths.len() * Self::SLOT;
+        let length = write(&mut self.bytes[start..start + Self::SLOT]);
+        assert!(length <= Self::SLOT, "a frame of {length} bytes does not fit its slot");
+        self.lengths.push(length as u16);
+        true
+    }
+
+    /// The frame at `index`, without its check sum.
+    pub fn frame(&self, index: usize) -> &[u8] {
+        let start = index * Self::SLOT;
+        &self.bytes[start..start + usize::from(self.lengths[index])]
+    }
+
+    /// Number of frames.
+    pub fn len(&self) -> usize {
+        self.lengths.len()
+    }
+
+    /// True without frames.
+    pub fn is_empty(&self) -> bool {
+        self.lengths.is_empty()
+    }
+
+    /// True when no more fits.
+    pub fn is_full(&self) -> bool {
+        self.lengths.len() == self.capacity
+    }
+
+    /// Forgets the frames, keeps the memory.
+    pub fn clear(&mut self) {
+        self.lengths.clear();
+    }
+}
+
+/// What is known of a received frame besides its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RxMeta {
+    /// The VLAN of the outer 802.1Q tag; `None`: untagged, or priority-tagged (identifier 0).
+    pub vlan: Option<VlanId>,
+    /// Length on the wire in bytes, tag not counted; more than the bytes handed up if they were cut.
+    pub wire_length: u32,
+}
+
+/// A received frame.
+#[derive(Clone, Copy, Debug)]
+pub struct RxFrame<'a> {
+    /// From the destination address on, the outer tag taken out, without check sum.
+    pub bytes: &'a [u8],
+    /// The rest.
+    pub meta: RxMeta,
+}
+
+/// Received frames, copied into one allocation.
+#[derive(Debug)]
+pub struct RxBatch {
+    bytes: Vec<u8>,
+    frames: Vec<(u32, u32, RxMeta)>,
+    capacity: usize,
+}
+
+impl RxBatch {
+    /// Bytes kept of a frame; the rest is cut.
+    pub const SNAP: usize = 2048;
+
+    /// An empty batch with room for `capacity` frames.
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            bytes: Vec::with_capacity(capacity * 128),
+            frames: Vec::with_capacity(capacity),
+            capacity,
+        }
+    }
+
+    /// Adds a frame whose tag is already out. Returns false when the batch is full.
+    pub fn push(&mut self, bytes: &[u8], meta: RxMeta) -> bool {
+        if self.is_full() {
+            return false;
+        }
+        let kept = &bytes[..bytes.len().min(Self::SNAP)];
+        let start = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(kept);
+        self.frames.push((start, kept.len() as u32, meta));
+        true
+    }
+
+    /// The frames in order of arrival.
+    pub fn iter(&self) -> impl Iterator<Item = RxFrame<'_>> {
+        self.frames.iter().map(|&(start, length, meta)| RxFrame {
+            bytes: &self.bytes[start as usize..(start + length) as usize],
+            meta,
+        })
+    }
+
+    /// Number of frames.
+    pub fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// True without frames.
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// True when no more fits.
+    pub fn is_full(&self) -> bool {
+        self.frames.len() == self.capacity
+    }
+
+    /// Forgets the frames, keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.frames.clear();
+    }
+}

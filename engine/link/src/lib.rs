@@ -1,0 +1,49 @@
+//! How frames leave and arrive: the only unsafe code in Sonde.
+//!
+//! Every link that carries frames stands behind [`FrameLink`]: batches out, batches in. Whether the
+//! 802.1Q tag was in the frame or the kernel moved it to the packet's metadata ends here: what
+//! [`RxBatch`] hands up always has the tag in [`RxMeta`] and never in the bytes.
+
+mod batch;
+
+use std::io;
+use std::time::Duration;
+
+pub use batch::{FrameBatch, RxBatch, RxFrame, RxMeta};
+
+/// A way for Ethernet frames to leave and arrive.
+pub trait FrameLink {
+    /// Sends the frames of `batch` from index `from` on, tag in the frame where there is one.
+    ///
+    /// Returns how many the kernel took, counted from `from`; fewer than all means its queue is full
+    /// and the caller offers the rest again. Never blocks.
+    ///
+    /// # Errors
+    /// When the interface is gone or refuses frames altogether; a single refused frame is counted in
+    /// [`LinkCounters::tx_refused`] and skipped.
+    fn transmit(&mut self, batch: &FrameBatch, from: usize) -> io::Result<usize>;
+
+    /// Fills `batch` with what has arrived, waiting up to `wait` if nothing has.
+    ///
+    /// An interrupted or timed-out wait leaves `batch` empty.
+    ///
+    /// # Errors
+    /// When the interface is gone.
+    fn receive(&mut self, batch: &mut RxBatch, wait: Duration) -> io::Result<()>;
+
+    /// What the link counted since it was opened.
+    fn counters(&mut self) -> LinkCounters;
+}
+
+/// What a link counts by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkCounters {
+    /// Frames the kernel took.
+    pub tx_frames: u64,
+    /// Frames the kernel refused one by one (too long, no buffer after retries).
+    pub tx_refused: u64,
+    /// Frames handed up.
+    pub rx_frames: u64,
+    /// Frames the kernel dropped because its ring to us was full.
+    pub rx_dropped: u64,
+}

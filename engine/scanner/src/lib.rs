@@ -1,0 +1,1 @@
+//! Threads, stages, reports, checkpoints and the engine worker.

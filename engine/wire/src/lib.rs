@@ -1,0 +1,5 @@
+//! Bytes to meaning and back: the frames Sonde sends and reads.
+
+mod address;
+
+pub use address::{InvalidMacAddr, InvalidVlanId, MacAddr, VlanId};

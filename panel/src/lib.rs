@@ -1,0 +1,1 @@
+//! Screens, fields and keys as one pure state machine, and the fronts that show it.

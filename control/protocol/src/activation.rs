@@ -29,7 +29,11 @@ pub fn grouped(code: &str) -> String {
 
 /// A typed code as the cloud stores it: upper case, blanks and hyphens dropped.
 pub fn normalized(typed: &str) -> String {
-    typed.chars().filter(|c| !c.is_whitespace() && *c != '-').map(|c| c.to_ascii_uppercase()).collect()
+    typed
+        .chars()
+        .filter(|c| !c.is_whitespace() && *c != '-')
+        .map(|c| c.to_ascii_uppercase())
+        .collect()
 }
 
 /// The four digits both sides compute by themselves: SHA-256 over key, code and, where the box
@@ -43,4 +47,32 @@ pub fn check_number(public_key: &[u8; 32], code: &str, pinned: Option<&[u8; 32]>
     let digest = hash.finalize();
     let number = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]) % 10_000;
     format!("{number:04}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_read_the_way_they_are_shown() {
+        assert_eq!(grouped("BCDFGHJKLM"), "BCDF-GHJ-KLM");
+        assert_eq!(normalized(" bcdf-ghj klm\n"), "BCDFGHJKLM");
+        assert_eq!(normalized(&grouped("ZXWVTSRQPN")), "ZXWVTSRQPN");
+    }
+
+    /// Computed once by `printf 'sonde activation 1\0...' | sha256sum` outside of this program.
+    #[test]
+    fn check_number_is_the_same_on_both_sides() {
+        assert_eq!(check_number(&[7; 32], "BCDFGHJKLM", None), "6318");
+        assert_eq!(check_number(&[7; 32], "BCDFGHJKLM", Some(&[9; 32])), "7655");
+    }
+
+    #[test]
+    fn check_number_depends_on_key_code_and_certificate() {
+        let number = check_number(&[7; 32], "BCDFGHJKLM", Some(&[9; 32]));
+        assert_ne!(number, check_number(&[8; 32], "BCDFGHJKLM", Some(&[9; 32])));
+        assert_ne!(number, check_number(&[7; 32], "BCDFGHJKLN", Some(&[9; 32])));
+        assert_ne!(number, check_number(&[7; 32], "BCDFGHJKLM", Some(&[8; 32])));
+        assert_ne!(number, check_number(&[7; 32], "BCDFGHJKLM", None));
+    }
 }

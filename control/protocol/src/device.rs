@@ -10,8 +10,8 @@
 //! | `POST jobs/{job}/{attempt}/results?first={seq}` | zstd of JSON lines | 200 [`ResultsReply`]; 416 [`ResultsReply`]: rewind to `next` |
 //! | `PUT jobs/{job}/{attempt}/commit` | [`CommitRequest`] | 200 done; 202 not yet, ask again; 412 [`ResultsReply`]: send again from `next` |
 //!
-//! Every request carries `Authorization: Sonde <token>` ([`crate::token`]); writes to a job also carry
-//! the lease in the [`LEASE_HEADER`] header. A refusal is [`Refusal`] with a 4xx status. A 401 tells the
+//! Every request carries `Authorization: Sonde <token>` ([`crate::token`]), made for its method, path with query
+//! and body and good for one request: whoever asks again signs again. Writes to a job also carry the lease in the [`LEASE_HEADER`] header. A refusal is [`Refusal`] with a 4xx status. A 401 tells the
 //! server's time, so that a box with a wrong clock can correct for it and ask again.
 
 use serde::{Deserialize, Serialize};
@@ -37,7 +37,7 @@ pub const RESULTS_MAX_BYTES: usize = 1 << 20;
 /// A box asks for an activation code. Its token is signed by the key it names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EnrollRequest {
-    /// Ed25519 public key, base64.
+    /// Ed25519 public key as [`crate::token::encode_key`] writes it.
     pub public_key: String,
     /// What is printed on the box, or the host's name.
     pub serial: String,
@@ -137,7 +137,10 @@ pub enum JobState {
 impl JobState {
     /// True for states a job never leaves.
     pub const fn is_end(self) -> bool {
-        matches!(self, Self::Committed | Self::Cancelled | Self::Failed | Self::Expired | Self::Superseded)
+        matches!(
+            self,
+            Self::Committed | Self::Cancelled | Self::Failed | Self::Expired | Self::Superseded
+        )
     }
 }
 

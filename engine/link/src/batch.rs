@@ -7,6 +7,7 @@ use sonde_wire::VlanId;
 pub struct FrameBatch {
     bytes: Box<[u8]>,
     lengths: Vec<u16>,
+    slot: usize,
     capacity: usize,
 }
 
@@ -16,9 +17,20 @@ impl FrameBatch {
 
     /// An empty batch with room for `capacity` frames.
     pub fn new(capacity: usize) -> Self {
+        Self::with_slot(capacity, Self::SLOT)
+    }
+
+    /// An empty batch with room for `capacity` frames of up to `slot` bytes each, for whoever passes
+    /// on frames that others built.
+    ///
+    /// # Panics
+    /// If `slot` is above 65,535, more than any link carries.
+    pub fn with_slot(capacity: usize, slot: usize) -> Self {
+        assert!(slot <= usize::from(u16::MAX), "a slot of {slot} bytes is more than a frame can have");
         Self {
-            bytes: vec![0; capacity * Self::SLOT].into_boxed_slice(),
+            bytes: vec![0; capacity * slot].into_boxed_slice(),
             lengths: Vec::with_capacity(capacity),
+            slot,
             capacity,
         }
     }
@@ -32,16 +44,16 @@ impl FrameBatch {
         if self.is_full() {
             return false;
         }
-        let start = self.lengths.len() * Self::SLOT;
-        let length = write(&mut self.bytes[start..start + Self::SLOT]);
-        assert!(length <= Self::SLOT, "a frame of {length} bytes does not fit its slot");
+        let start = self.lengths.len() * self.slot;
+        let length = write(&mut self.bytes[start..start + self.slot]);
+        assert!(length <= self.slot, "a frame of {length} bytes does not fit its slot");
         self.lengths.push(length as u16);
         true
     }
 
     /// The frame at `index`, without its check sum.
     pub fn frame(&self, index: usize) -> &[u8] {
-        let start = index * Self::SLOT;
+        let start = index * self.slot;
         &self.bytes[start..start + usize::from(self.lengths[index])]
     }
 

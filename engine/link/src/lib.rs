@@ -5,6 +5,7 @@
 //! [`RxBatch`] hands up always has the tag in [`RxMeta`] and never in the bytes.
 
 mod batch;
+pub mod offload;
 
 use std::io;
 use std::time::Duration;

@@ -2,7 +2,10 @@
 
 pub mod checkpoint;
 pub mod observation;
+pub mod order;
 pub mod plan;
+pub mod policy;
+pub mod ports;
 pub mod request;
 pub mod time;
 pub mod trunk;

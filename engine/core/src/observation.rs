@@ -33,6 +33,9 @@ pub enum Observation {
     /// Everything up to here is in the lines above; a worker killed now resumes from it. Never
     /// stored as a result.
     Checkpoint(Checkpoint),
+    /// Why the worker could not do it, or not go on; for whoever reads its lines, never stored as a
+    /// result. The engine worker writes it last, with no `summary` after it, and exits nonzero.
+    Error(WorkerError),
     /// Last line: how it ended.
     Summary(Summary),
 }
@@ -198,6 +201,18 @@ pub struct Progress {
     /// Seconds left, estimated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left_s: Option<u64>,
+}
+
+/// Why an engine worker ended without a summary.
+///
+/// The worker's standard error goes to the box's log; this line goes to whoever asked for the scan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerError {
+    /// One sentence for people: what was wrong, and the way out.
+    pub message: String,
+    /// True: request, plan or local policy said no, and asking again would end the same. False: it
+    /// broke on the way, and another worker may go on from the last checkpoint.
+    pub refused: bool,
 }
 
 /// How a scan ended.

@@ -142,7 +142,13 @@ mod tests {
     fn mac_addresses_round_trip_and_refuse_nonsense() {
         let mac: MacAddr = "02:00:5e:10:00:01".parse().unwrap();
         assert_eq!(mac.to_string(), "02:00:5e:10:00:01");
-        for bad in ["", "02:00:5e:10:00", "02:00:5e:10:00:01:02", "2:0:5e:10:0:1", "zz:00:00:00:00:00"] {
+        for bad in [
+            "",
+            "02:00:5e:10:00",
+            "02:00:5e:10:00:01:02",
+            "2:0:5e:10:0:1",
+            "zz:00:00:00:00:00",
+        ] {
             assert!(matches!(bad.parse::<MacAddr>(), Err(InvalidMacAddr(t)) if t == bad));
         }
     }

@@ -427,3 +427,6 @@ fn icmp_error(ip: Ends, kind: IcmpErrorKind, quoted: &[u8]) -> Result<Body<'_>, 
         quoted: Quoted::parse(quoted)?,
     }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! The two shapes every link speaks: frames out, frames in. Both keep their memory for the whole scan.
 
+use std::time::Duration;
+
 use sonde_wire::VlanId;
 
 /// Frames to send, in fixed-size slots of one allocation.
@@ -26,7 +28,10 @@ impl FrameBatch {
     /// # Panics
     /// If `slot` is above 65,535, more than any link carries.
     pub fn with_slot(capacity: usize, slot: usize) -> Self {
-        assert!(slot <= usize::from(u16::MAX), "a slot of {slot} bytes is more than a frame can have");
+        assert!(
+            slot <= usize::from(u16::MAX),
+            "a slot of {slot} bytes is more than a frame can have"
+        );
         Self {
             bytes: vec![0; capacity * slot].into_boxed_slice(),
             lengths: Vec::with_capacity(capacity),
@@ -46,12 +51,18 @@ impl FrameBatch {
         }
         let start = self.lengths.len() * self.slot;
         let length = write(&mut self.bytes[start..start + self.slot]);
-        assert!(length <= self.slot, "a frame of {length} bytes does not fit its slot");
+        assert!(
+            length <= self.slot,
+            "a frame of {length} bytes does not fit its slot"
+        );
         self.lengths.push(length as u16);
         true
     }
 
-    /// The frame at `index`, without its check sum.
+    /// The frame at `index`, without its frame check sequence.
+    ///
+    /// # Panics
+    /// If there are no more than `index` frames.
     pub fn frame(&self, index: usize) -> &[u8] {
         let start = index * self.slot;
         &self.bytes[start..start + usize::from(self.lengths[index])]
@@ -85,12 +96,32 @@ pub struct RxMeta {
     pub vlan: Option<VlanId>,
     /// Length on the wire in bytes, tag not counted; more than the bytes handed up if they were cut.
     pub wire_length: u32,
+    /// False when the transport checksum in the bytes is not filled in: the frame never left this
+    /// machine (veth, loopback) and the kernel left that work to a card that is not there. Such a frame is
+    /// to be judged without its TCP or UDP checksum, and whoever forwards it has to fill it in.
+    pub checksum_ready: bool,
+    /// How long before [`FrameLink::receive`](crate::FrameLink::receive) returned the kernel had received
+    /// the frame; zero when the link can't tell. "Now" less this is the time of arrival, free of the
+    /// time that the frame waited for us.
+    pub age: Duration,
+}
+
+impl RxMeta {
+    /// A whole frame of `wire_length` bytes with all its checksums, received just now.
+    pub const fn new(vlan: Option<VlanId>, wire_length: u32) -> Self {
+        Self {
+            vlan,
+            wire_length,
+            checksum_ready: true,
+            age: Duration::ZERO,
+        }
+    }
 }
 
 /// A received frame.
 #[derive(Clone, Copy, Debug)]
 pub struct RxFrame<'a> {
-    /// From the destination address on, the outer tag taken out, without check sum.
+    /// From the destination address on, the outer tag taken out, without frame check sequence.
     pub bytes: &'a [u8],
     /// The rest.
     pub meta: RxMeta,

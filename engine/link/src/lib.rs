@@ -5,12 +5,16 @@
 //! [`RxBatch`] hands up always has the tag in [`RxMeta`] and never in the bytes.
 
 mod batch;
+mod ifreq;
 pub mod offload;
+mod packet;
+mod tag;
 
 use std::io;
 use std::time::Duration;
 
 pub use batch::{FrameBatch, RxBatch, RxFrame, RxMeta};
+pub use packet::{OpenError, PacketLink, PacketOptions};
 
 /// A way for Ethernet frames to leave and arrive.
 pub trait FrameLink {
@@ -47,4 +51,7 @@ pub struct LinkCounters {
     pub rx_frames: u64,
     /// Frames the kernel dropped because its ring to us was full.
     pub rx_dropped: u64,
+    /// Frames not handed up because they can't be placed: shorter than an Ethernet header, or tagged
+    /// with the reserved identifier 4095.
+    pub rx_malformed: u64,
 }

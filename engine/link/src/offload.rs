@@ -46,8 +46,13 @@ pub fn turn_off_offloads(interface: &str) -> Result<(), OffloadError> {
         source,
     };
     let name = interface_name(interface).map_err(|source| failed(SWITCHES[0].1, source))?;
-    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
-        .map_err(|errno| failed(SWITCHES[0].1, errno.into()))?;
+    let socket = socket_with(
+        AddressFamily::INET,
+        SocketType::DGRAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .map_err(|errno| failed(SWITCHES[0].1, errno.into()))?;
     for (command, offload) in SWITCHES {
         set_value(&socket, name, command, 0).map_err(|source| failed(offload, source))?;
     }
@@ -86,7 +91,9 @@ fn set_value(
     let mut value = EthtoolValue { cmd, data };
     let mut request = libc::ifreq {
         ifr_name: name,
-        ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_data: (&raw mut value).cast() },
+        ifr_ifru: libc::__c_anonymous_ifr_ifru {
+            ifru_data: (&raw mut value).cast(),
+        },
     };
     // JUSTIFICATION: neither std nor rustix wraps SIOCETHTOOL.
     // SAFETY: SIOCETHTOOL reads a `struct ifreq` and, through `ifru_data`, for the commands in SWITCHES,
@@ -94,8 +101,13 @@ fn set_value(
     // layout by libc's definition, `value` by `repr(C)`; both are locals that live until the call has
     // returned, nothing else refers to them meanwhile, and the kernel keeps neither address. `ifr_name`
     // ends in a zero byte: `interface_name` fills at most IFNAMSIZ - 1. `socket` is open: it is borrowed.
-    let status = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request) };
-    if status < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    let status =
+        unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request) };
+    if status < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -1,1 +1,26 @@
 //! Screens, fields and keys as one pure state machine, and the fronts that show it.
+//!
+//! ```text
+//! keys, ticks ──┐                                   ┌─> cells, LEDs, cursor ──> front (VT100 here)
+//!               ├─> Event ──> Panel::handle ──> Action
+//! agent's status┘                 (no clock, no I/O)
+//! ```
+//!
+//! [`panel::Panel`] knows what each screen says and does; it never looks at a clock, a file or a
+//! terminal: `now` is an argument, so every flow replays in a test. [`client`] brings the agent's
+//! status from its Unix socket, [`vt100`] turns a screen into the bytes that change a terminal, and
+//! [`terminal`] ties the three together in the terminal of the person who started it.
+//!
+//! It refuses to show anything but printable ASCII that comes from outside: what the cells can not
+//! hold is shown as `?`, so no name or error text can move a cursor or leave the glass.
+
+pub mod client;
+pub mod event;
+pub mod panel;
+pub mod screen;
+pub mod terminal;
+pub mod texts;
+pub mod vt100;
+pub mod wrap;
+
+mod status;

@@ -6,6 +6,7 @@
 
 mod batch;
 mod ifreq;
+pub mod interfaces;
 pub mod offload;
 mod packet;
 mod tag;

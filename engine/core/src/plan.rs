@@ -23,7 +23,7 @@ pub struct Environment {
     pub mac: MacAddr,
     /// The untagged LAN as the interface has it.
     pub lan: Lan,
-    /// Addresses of the names in targets and exclusions, as `target::names` lists them.
+    /// Addresses of the names in targets and exclusions, as [`crate::target::names`] lists them.
     pub names: HashMap<String, Vec<IpAddr>>,
     /// True for the `connect` link: the kernel routes, loopback is allowed, every hop is
     /// [`Hop::Kernel`].

@@ -5,6 +5,7 @@
 //! [`RxBatch`] hands up always has the tag in [`RxMeta`] and never in the bytes.
 
 mod batch;
+mod connect;
 mod ifreq;
 pub mod interfaces;
 pub mod offload;
@@ -15,6 +16,9 @@ use std::io;
 use std::time::Duration;
 
 pub use batch::{FrameBatch, RxBatch, RxFrame, RxMeta};
+pub use connect::{
+    ConnectLink, ConnectOpenError, ConnectOptions, ConnectOutcome, ConnectResult, Unreachable,
+};
 pub use packet::{OpenError, PacketLink, PacketOptions};
 
 /// A way for Ethernet frames to leave and arrive.

@@ -101,6 +101,16 @@ impl Sum {
     }
 }
 
+impl std::ops::Add for Sum {
+    type Output = Self;
+
+    /// The sum of both: of a message's parts, each of an even length but the last.
+    #[inline]
+    fn add(self, other: Self) -> Self {
+        Self(self.0 + other.0)
+    }
+}
+
 /// The checksum of a message in which the word `old` became `new` (RFC 1624 equation 3).
 #[must_use]
 #[inline]

@@ -1,1 +1,3 @@
 //! Threads, stages, reports, checkpoints and the engine worker.
+
+pub mod report;

@@ -1,0 +1,4 @@
+//! What every link promises, held against the real kernel: one executable, a module each.
+
+mod connect;
+mod namespace;

@@ -6,8 +6,10 @@
 
 mod batch;
 mod connect;
+mod faults;
 mod ifreq;
 pub mod interfaces;
+mod memory;
 pub mod offload;
 mod packet;
 mod tag;
@@ -19,6 +21,8 @@ pub use batch::{FrameBatch, RxBatch, RxFrame, RxMeta};
 pub use connect::{
     ConnectLink, ConnectOpenError, ConnectOptions, ConnectOutcome, ConnectResult, Unreachable,
 };
+pub use faults::{FaultCounters, Faults, FaultyLink};
+pub use memory::{MemoryLink, memory_pair};
 pub use packet::{OpenError, PacketLink, PacketOptions};
 
 /// A way for Ethernet frames to leave and arrive.

@@ -26,7 +26,8 @@ fn ask(link: &mut ConnectLink, addrs: &[SocketAddr]) -> HashMap<u64, ConnectOutc
         while asked < addrs.len() && link.submit(asked as u64, addrs[asked]) {
             asked += 1;
         }
-        link.poll(Duration::from_millis(100), &mut batch).unwrap();
+        link.poll(Duration::from_millis(100), &mut batch)
+            .expect("the ring works");
         for outcome in batch.drain(..) {
             assert_eq!(outcome.addr, addrs[outcome.token as usize]);
             assert_eq!(
@@ -55,7 +56,8 @@ fn ask_udp(link: &mut ConnectLink, addr: SocketAddr, payload: &[u8]) -> ConnectO
     let begun = Instant::now();
     let mut out = Vec::new();
     while out.is_empty() {
-        link.poll(Duration::from_millis(100), &mut out).unwrap();
+        link.poll(Duration::from_millis(100), &mut out)
+            .expect("the ring works");
         assert!(begun.elapsed() < PATIENCE);
     }
     assert_eq!((out.len(), out[0].token), (1, 7));

@@ -1,3 +1,8 @@
 //! Threads, stages, reports, checkpoints and the engine worker.
 
+pub mod checkpoint;
+pub mod environment;
+pub mod output;
 pub mod report;
+pub mod stop;
+mod writer;

@@ -37,19 +37,44 @@ point!(u16, u32, u128);
 
 /// A number that is an address of one family: `u32` is IPv4, `u128` is IPv6, both in host order.
 pub trait Address: Point {
+    /// Length of an address.
+    const BITS: u8;
     /// The address.
     fn ip(self) -> IpAddr;
+    /// All addresses that share the first `len` bits with this one; `len` is at most
+    /// [`Address::BITS`].
+    fn prefix(self, len: u8) -> Interval<Self>;
 }
 
 impl Address for u32 {
+    const BITS: u8 = 32;
+
     fn ip(self) -> IpAddr {
         Ipv4Addr::from_bits(self).into()
+    }
+
+    fn prefix(self, len: u8) -> Interval<Self> {
+        let below = Self::MAX.checked_shr(len.into()).unwrap_or(0);
+        Interval {
+            first: self & !below,
+            last: self | below,
+        }
     }
 }
 
 impl Address for u128 {
+    const BITS: u8 = 128;
+
     fn ip(self) -> IpAddr {
         Ipv6Addr::from_bits(self).into()
+    }
+
+    fn prefix(self, len: u8) -> Interval<Self> {
+        let below = Self::MAX.checked_shr(len.into()).unwrap_or(0);
+        Interval {
+            first: self & !below,
+            last: self | below,
+        }
     }
 }
 

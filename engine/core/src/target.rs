@@ -15,7 +15,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use rayon::prelude::*;
 use sonde_wire::{InvalidVlanId, VlanId};
 
-use crate::interval::{Interval, IntervalSet};
+use crate::interval::{Address, Interval, IntervalSet};
 use crate::request::ScanRequest;
 
 /// The most intervals one octet-range target may expand to: a /8 of hosts 1 to 254 fits.
@@ -304,7 +304,7 @@ fn parse_v4(text: &str) -> Result<Hosts, TargetFault> {
         let prefix = parse_prefix(prefix, 32, || {
             format!("{}/24", Ipv4Addr::from_bits(base & !0xff))
         })?;
-        return Ok(Hosts::V4(prefix_v4(base, prefix)));
+        return Ok(Hosts::V4(base.prefix(prefix)));
     }
     if let Some((first, last)) = text.split_once('-')
         && last.contains('.')
@@ -365,7 +365,7 @@ fn parse_v6(text: &str) -> Result<Interval<u128>, TargetFault> {
         let prefix = parse_prefix(prefix, 128, || {
             format!("{}/120", Ipv6Addr::from_bits(base & !0xff))
         })?;
-        return Ok(prefix_v6(base, prefix));
+        return Ok(base.prefix(prefix));
     }
     let Some((first, last)) = text.split_once('-') else {
         return address(text).map(Interval::one);
@@ -384,24 +384,6 @@ fn parse_prefix(text: &str, max: u8, example: impl Fn() -> String) -> Result<u8,
             max,
             example: example(),
         }),
-    }
-}
-
-/// The interval of a prefix; bits of `base` below it are ignored. `prefix` is at most 32.
-pub(crate) fn prefix_v4(base: u32, prefix: u8) -> Interval<u32> {
-    let below = u32::MAX.checked_shr(prefix.into()).unwrap_or(0);
-    Interval {
-        first: base & !below,
-        last: base | below,
-    }
-}
-
-/// The interval of a prefix; bits of `base` below it are ignored. `prefix` is at most 128.
-pub(crate) fn prefix_v6(base: u128, prefix: u8) -> Interval<u128> {
-    let below = u128::MAX.checked_shr(prefix.into()).unwrap_or(0);
-    Interval {
-        first: base & !below,
-        last: base | below,
     }
 }
 

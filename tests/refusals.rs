@@ -9,7 +9,11 @@ use crate::harness::{Said, in_namespace, ip, run, sonde};
 #[track_caller]
 fn refused(said: &Said, status: i32, parts: &[&str]) {
     assert_eq!(said.status, Some(status), "{said:?}");
-    assert_eq!(said.stderr.trim_end().lines().count(), 1, "one sentence: {said:?}");
+    assert_eq!(
+        said.stderr.trim_end().lines().count(),
+        1,
+        "one sentence: {said:?}"
+    );
     assert_eq!(said.stdout, "", "{said:?}");
     assert!(said.stderr.starts_with("sonde: "), "{said:?}");
     for part in parts {
@@ -53,16 +57,38 @@ fn a_route_via_nowhere() {
 fn an_unknown_key_in_a_trunk_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("trunk.toml");
-    fs::write(&file, "[[vlan]]\nid = 100\nipv4 = \"10.1.0.2/24\"\ngatway = \"10.1.0.1\"\n").unwrap();
+    fs::write(
+        &file,
+        "[[vlan]]\nid = 100\nipv4 = \"10.1.0.2/24\"\ngatway = \"10.1.0.1\"\n",
+    )
+    .unwrap();
     let said = run(sonde(["scan", "10.1.0.0/24@100", "--dry-run", "--trunk"]).arg(&file));
     refused(&said, 2, &["trunk.toml", "gatway"]);
 }
 
 #[test]
 fn an_output_that_can_not_be_written() {
-    let said = run(&mut sonde(["scan", "--link", "connect", "127.0.0.1", "-p", "1", "-o", "/nowhere/at/all/found.csv"]));
+    let said = run(&mut sonde([
+        "scan",
+        "--link",
+        "connect",
+        "127.0.0.1",
+        "-p",
+        "1",
+        "-o",
+        "/nowhere/at/all/found.csv",
+    ]));
     refused(&said, 2, &["/nowhere/at/all/found.csv"]);
-    let said = run(&mut sonde(["scan", "--link", "connect", "127.0.0.1", "-p", "1", "-o", "found.docx"]));
+    let said = run(&mut sonde([
+        "scan",
+        "--link",
+        "connect",
+        "127.0.0.1",
+        "-p",
+        "1",
+        "-o",
+        "found.docx",
+    ]));
     refused(&said, 2, &["found.docx", ".jsonl"]);
 }
 
@@ -71,22 +97,40 @@ fn an_output_that_exists_is_not_touched_by_a_refused_scan() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("found.jsonl");
     fs::write(&file, "earlier results\n").unwrap();
-    let said = run(sonde(["scan", "--link", "connect", "127.0.0.1", "-p", "0-99999", "-o"]).arg(&file));
+    let said = run(sonde([
+        "scan",
+        "--link",
+        "connect",
+        "127.0.0.1",
+        "-p",
+        "0-99999",
+        "-o",
+    ])
+    .arg(&file));
     refused(&said, 2, &["99999"]);
     assert_eq!(fs::read_to_string(&file).unwrap(), "earlier results\n");
 }
 
 #[test]
 fn bad_ports_and_rates() {
-    refused(&run(&mut sonde(["scan", "10.0.0.1", "-p", "80,http"])), 2, &["http"]);
+    refused(
+        &run(&mut sonde(["scan", "10.0.0.1", "-p", "80,http"])),
+        2,
+        &["http"],
+    );
     let said = run(&mut sonde(["scan", "10.0.0.1", "--rate", "fast"]));
     assert_eq!(said.status, Some(2), "{said:?}");
-    assert!(said.stderr.contains("fast") && said.stderr.contains("max"), "{said:?}");
+    assert!(
+        said.stderr.contains("fast") && said.stderr.contains("max"),
+        "{said:?}"
+    );
 }
 
 #[test]
 fn no_such_interface() {
-    let said = run(&mut sonde(["scan", "10.0.0.1", "--link", "packet", "-i", "eth99"]));
+    let said = run(&mut sonde([
+        "scan", "10.0.0.1", "--link", "packet", "-i", "eth99",
+    ]));
     refused(&said, 2, &["eth99", "lo"]);
 }
 
@@ -108,7 +152,15 @@ fn no_privileges() {
 
 #[test]
 fn nothing_left_to_scan() {
-    let said = run(&mut sonde(["scan", "--link", "connect", "192.0.2.7", "--exclude", "192.0.2.0/24", "--dry-run"]));
+    let said = run(&mut sonde([
+        "scan",
+        "--link",
+        "connect",
+        "192.0.2.7",
+        "--exclude",
+        "192.0.2.0/24",
+        "--dry-run",
+    ]));
     refused(&said, 2, &["exclu"]);
 }
 
@@ -124,7 +176,14 @@ fn a_checkpoint_that_is_none() {
 #[test]
 fn a_cloud_that_is_not_there() {
     let folder = tempfile::tempdir().unwrap();
-    let mut command = sonde(["ctl", "login", "https://127.0.0.1:1", "--user", "admin", "--password-stdin"]);
+    let mut command = sonde([
+        "ctl",
+        "login",
+        "https://127.0.0.1:1",
+        "--user",
+        "admin",
+        "--password-stdin",
+    ]);
     command.env("SONDE_CTL_CONFIG", folder.path().join("ctl.toml"));
     refused(&run(&mut command), 1, &["https://127.0.0.1:1"]);
 }

@@ -1,0 +1,87 @@
+//! What went over an interface, by tcpdump and etherparse: neither shares a line with Sonde.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A capture in progress of what an interface receives.
+pub(crate) struct Capture {
+    tcpdump: Child,
+    stderr: BufReader<ChildStderr>,
+    file: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+/// A captured frame.
+pub(crate) struct Captured {
+    /// Nanoseconds since 1970, by the kernel, on arrival.
+    pub(crate) time_ns: u64,
+    /// From the destination address on, tag in place.
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Capture {
+    /// Starts to capture; returns when the capture runs.
+    pub(crate) fn start(interface: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("capture.pcap");
+        // -Z: tcpdump would become another user and lose the folder; -B: KiB the kernel may hold.
+        let mut tcpdump = Command::new("tcpdump")
+            .args([
+                "-i", interface, "-Q", "in", "-s", "256", "-B", "262144", "-n", "-U",
+            ])
+            .args(["--time-stamp-precision=nano", "-Z", "root", "-w"])
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("tcpdump is installed");
+        let mut stderr = BufReader::new(tcpdump.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("listening on") {
+            line.clear();
+            let read = stderr.read_line(&mut line).unwrap();
+            assert_ne!(read, 0, "tcpdump ended without listening");
+        }
+        Self {
+            tcpdump,
+            stderr,
+            file,
+            _folder: folder,
+        }
+    }
+
+    /// Ends the capture and returns all frames in order of arrival; none may have been missed.
+    pub(crate) fn stop(mut self) -> Vec<Captured> {
+        let pid = Pid::from_child(&self.tcpdump);
+        kill_process(pid, Signal::INT).unwrap();
+        let mut said = String::new();
+        self.stderr.read_to_string(&mut said).unwrap();
+        self.tcpdump.wait().unwrap();
+        assert!(said.contains("\n0 packets dropped by kernel"), "{said}");
+        read_pcap(&std::fs::read(&self.file).unwrap())
+    }
+}
+
+/// Reads a little-endian nanosecond pcap file (as tcpdump writes it on x86 and ARM).
+fn read_pcap(file: &[u8]) -> Vec<Captured> {
+    assert_eq!(
+        file[..4],
+        0xa1b2_3c4d_u32.to_le_bytes(),
+        "a nanosecond pcap file"
+    );
+    let mut rest = &file[24..];
+    let mut frames = Vec::new();
+    while rest.len() >= 16 {
+        let word = |at: usize| u32::from_le_bytes(rest[at..at + 4].try_into().unwrap());
+        let (seconds, nanos, length) = (word(0), word(4), word(8) as usize);
+        let bytes = rest[16..16 + length].to_vec();
+        let time_ns = u64::from(seconds) * 1_000_000_000 + u64::from(nanos);
+        frames.push(Captured { time_ns, bytes });
+        rest = &rest[16 + length..];
+    }
+    frames
+}

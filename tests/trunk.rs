@@ -1,0 +1,352 @@
+//! What a scan puts on a trunk, held against a capture by tcpdump: the right tag on every frame, nothing
+//! to what is excluded, exactly the frames that the passes allow, never above the ceiling.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use etherparse::{LaxSlicedPacket, LinkExtSlice, NetSlice, TransportSlice};
+use sonde_lab::world::{PortAnswer, World, answer};
+use sonde_link::packet::{PacketLink, PacketOptions};
+use sonde_link::{FrameBatch, FrameLink as _, RxBatch};
+use sonde_wire::VlanId;
+
+use crate::harness::capture::{Capture, Captured};
+use crate::harness::{in_namespace, installed, ip, json_lines, sonde, succeed};
+
+/// Every VLAN `v` has 10.x.y.0/24 and 2001:db8:v::/64 with a gateway at 1, a host at 9 and nothing at 10;
+/// behind its gateway are 203.0.113.7 and 2001:db8:ffff::7. Port 80 is open, 81 closed, 82 silent.
+struct FullTrunk;
+
+fn four(vlan: u16, host: u8) -> Ipv4Addr {
+    let [high, low] = vlan.to_be_bytes();
+    Ipv4Addr::new(10, high, low, host)
+}
+
+fn six(vlan: u16, host: u16) -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 0xdb8, vlan, 0, 0, 0, 0, host)
+}
+
+const BEHIND_FOUR: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
+const BEHIND_SIX: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 7);
+
+impl World for FullTrunk {
+    fn is_neighbor(&self, vlan: Option<VlanId>, ip: IpAddr) -> bool {
+        let vlan = vlan.map_or(0, VlanId::id);
+        vlan > 0
+            && [1, 9]
+                .iter()
+                .any(|&host| ip == four(vlan, host as u8) || ip == six(vlan, host))
+    }
+
+    fn answers_echo(&self, vlan: Option<VlanId>, ip: IpAddr) -> bool {
+        self.is_neighbor(vlan, ip) || ip == BEHIND_FOUR || ip == BEHIND_SIX
+    }
+
+    fn tcp(&self, vlan: Option<VlanId>, ip: IpAddr, port: u16) -> PortAnswer {
+        match port {
+            80 if self.answers_echo(vlan, ip) => PortAnswer::Open,
+            81 if self.answers_echo(vlan, ip) => PortAnswer::Closed,
+            _ => PortAnswer::Silent,
+        }
+    }
+
+    fn udp(&self, _: Option<VlanId>, _: IpAddr, _: u16) -> PortAnswer {
+        PortAnswer::Silent
+    }
+}
+
+/// A world at the far end of `trunk0`, answering until it is dropped.
+struct Peer {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Peer {
+    /// Makes `trunk0` and answers at its other end, `world0`.
+    fn start(world: impl World + Send + 'static) -> Self {
+        ip("link add trunk0 type veth peer name world0");
+        for end in ["trunk0", "world0"] {
+            fs::write(format!("/proc/sys/net/ipv6/conf/{end}/disable_ipv6"), "1").unwrap();
+            ip(&format!("link set {end} up"));
+        }
+        let options = PacketOptions {
+            promiscuous: true,
+            ring_frames: 65_536,
+            ..Default::default()
+        };
+        let mut link = PacketLink::open("world0", options).unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let (mut questions, mut answers) = (RxBatch::new(256), FrameBatch::new(256));
+            while !stopped.load(Ordering::Relaxed) {
+                link.receive(&mut questions, Duration::from_millis(20))
+                    .unwrap();
+                answers.clear();
+                for question in questions.iter() {
+                    let mut frame = [0; FrameBatch::SLOT];
+                    let length = answer(&world, question.meta.vlan, question.bytes, &mut frame);
+                    if length > 0 {
+                        answers.push_with(|slot| {
+                            slot[..length].copy_from_slice(&frame[..length]);
+                            length
+                        });
+                    }
+                }
+                let mut sent = 0;
+                while sent < answers.len() {
+                    sent += link.transmit(&answers, sent).unwrap();
+                }
+            }
+            assert_eq!(link.counters().rx_dropped, 0, "the world missed questions");
+        });
+        Self {
+            stop,
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            assert!(std::thread::panicking(), "the world failed");
+        }
+    }
+}
+
+/// What a captured frame is, by etherparse.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Kind {
+    Arp,
+    Solicitation,
+    Echo,
+    Syn(u16),
+    Rst(u16),
+    Other,
+}
+
+/// VLAN, destination (the address asked for, with ARP and solicitations), kind.
+fn read(frame: &Captured) -> (Option<u16>, IpAddr, Kind) {
+    let packet = LaxSlicedPacket::from_ethernet(&frame.bytes).unwrap();
+    let vlan = packet
+        .link_exts
+        .iter()
+        .find_map(|extension| match extension {
+            LinkExtSlice::Vlan(tag) => Some(tag.vlan_identifier().value()),
+            _ => None,
+        });
+    let payload_at = if vlan.is_some() { 18 } else { 14 };
+    let octets = |at: usize| &frame.bytes[payload_at + at..];
+    match packet.net {
+        Some(etherparse::LaxNetSlice::Arp(_)) => {
+            let target: [u8; 4] = octets(24)[..4].try_into().unwrap();
+            (vlan, Ipv4Addr::from(target).into(), Kind::Arp)
+        }
+        Some(etherparse::LaxNetSlice::Ipv4(header)) => {
+            let dst = header.header().destination_addr().into();
+            (vlan, dst, kind_of(packet.transport.as_ref()))
+        }
+        Some(etherparse::LaxNetSlice::Ipv6(header)) => {
+            let dst = header.header().destination_addr();
+            if dst.is_multicast() {
+                let target: [u8; 16] = octets(48)[..16].try_into().unwrap();
+                return (vlan, Ipv6Addr::from(target).into(), Kind::Solicitation);
+            }
+            (vlan, dst.into(), kind_of(packet.transport.as_ref()))
+        }
+        None => panic!("neither ARP nor IP: {:02x?}", frame.bytes),
+    }
+}
+
+fn kind_of(transport: Option<&TransportSlice<'_>>) -> Kind {
+    match transport {
+        Some(TransportSlice::Tcp(tcp)) if tcp.syn() => Kind::Syn(tcp.destination_port()),
+        Some(TransportSlice::Tcp(tcp)) if tcp.rst() => Kind::Rst(tcp.destination_port()),
+        Some(TransportSlice::Icmpv4(_) | TransportSlice::Icmpv6(_)) => Kind::Echo,
+        _ => Kind::Other,
+    }
+}
+
+#[test]
+fn a_scan_of_4094_vlans() {
+    const TEST: &str = "trunk::a_scan_of_4094_vlans";
+    if !installed(TEST, &["tcpdump"]) {
+        return;
+    }
+    in_namespace(TEST, || {
+        let _peer = Peer::start(FullTrunk);
+        let folder = tempfile::tempdir().unwrap();
+        let (mut trunk, mut targets, mut exclude) = (String::new(), String::new(), String::new());
+        for vlan in 1..=4094 {
+            write!(
+                trunk,
+                "[[vlan]]\nid = {vlan}\nipv4 = \"{}/24\"\ngateway = \"{}\"\nipv6 = \"{}/64\"\ngateway6 = \"{}\"\n",
+                four(vlan, 2), four(vlan, 1), six(vlan, 2), six(vlan, 1),
+            )
+            .unwrap();
+            writeln!(targets, "{}-{}", four(vlan, 9), four(vlan, 11)).unwrap();
+            writeln!(targets, "{}-{}", six(vlan, 9), six(vlan, 11)).unwrap();
+            writeln!(exclude, "{}\n{}", four(vlan, 11), six(vlan, 11)).unwrap();
+        }
+        writeln!(targets, "{BEHIND_FOUR}@1-4094\n{BEHIND_SIX}@1-4094").unwrap();
+        let write = |name: &str, text: &str| {
+            let file = folder.path().join(name);
+            fs::write(&file, text).unwrap();
+            file
+        };
+        let capture = Capture::start("world0");
+        let mut scan = sonde([
+            "scan", "-i", "trunk0", "--link", "packet", "-p", "80-82", "--passes", "2",
+        ]);
+        scan.args(["--rate", "40k", "-o", "-", "--trunk"])
+            .arg(write("trunk.toml", &trunk));
+        scan.arg("-f").arg(write("targets", &targets));
+        scan.arg("--exclude-file").arg(write("exclude", &exclude));
+        let found = json_lines(&succeed(&mut scan));
+        let frames = capture.stop();
+
+        // Each open port once, in its own VLAN.
+        let mut open = HashMap::new();
+        for port in found.iter().filter(|line| line["type"] == "port") {
+            assert_eq!(
+                (&port["state"], &port["port"]),
+                (&"open".into(), &80.into()),
+                "{port}"
+            );
+            let ip: IpAddr = port["ip"].as_str().unwrap().parse().unwrap();
+            *open
+                .entry((port["vlan"].as_u64().unwrap() as u16, ip))
+                .or_insert(0) += 1;
+        }
+        assert_eq!(open.len(), 4 * 4094);
+        assert!(open.values().all(|&times| times == 1));
+
+        let mut sent: HashMap<(u16, IpAddr, Kind), u32> = HashMap::new();
+        for frame in &frames {
+            let (vlan, dst, kind) = read(frame);
+            let vlan = vlan.unwrap_or_else(|| panic!("untagged: {:02x?}", frame.bytes));
+            *sent.entry((vlan, dst, kind)).or_insert(0) += 1;
+        }
+        // Silence is asked `passes` times, what answers once, what is excluded never; an open port is
+        // reset once, politely.
+        let mut due = HashMap::new();
+        for vlan in 1..=4094 {
+            let mut ask = |ip: IpAddr, kind, times| due.insert((vlan, ip, kind), times);
+            for (host, times) in [(1, 1), (9, 1), (10, 2)] {
+                ask(four(vlan, host as u8).into(), Kind::Arp, times);
+                ask(six(vlan, host).into(), Kind::Solicitation, times);
+            }
+            for behind in [BEHIND_FOUR.into(), BEHIND_SIX.into()] {
+                ask(behind, Kind::Echo, 1);
+            }
+            for host in [
+                four(vlan, 9).into(),
+                six(vlan, 9).into(),
+                BEHIND_FOUR.into(),
+                BEHIND_SIX.into(),
+            ] {
+                ask(host, Kind::Syn(80), 1);
+                ask(host, Kind::Rst(80), 1);
+                ask(host, Kind::Syn(81), 1);
+                ask(host, Kind::Syn(82), 2);
+            }
+        }
+        for (probe, times) in &sent {
+            assert_eq!(
+                due.get(probe),
+                Some(times),
+                "{probe:?} was sent {times} times"
+            );
+        }
+        assert_eq!(sent.len(), due.len());
+        let summary = found.last().unwrap();
+        assert_eq!(summary["sent"], frames.len(), "{summary}");
+    });
+}
+
+/// A gateway for every VLAN and nobody else.
+struct OnlyGateways;
+
+impl World for OnlyGateways {
+    fn is_neighbor(&self, vlan: Option<VlanId>, ip: IpAddr) -> bool {
+        vlan.is_some_and(|vlan| ip == four(vlan.id(), 1))
+    }
+
+    fn answers_echo(&self, _: Option<VlanId>, _: IpAddr) -> bool {
+        false
+    }
+
+    fn tcp(&self, _: Option<VlanId>, _: IpAddr, _: u16) -> PortAnswer {
+        PortAnswer::Silent
+    }
+
+    fn udp(&self, _: Option<VlanId>, _: IpAddr, _: u16) -> PortAnswer {
+        PortAnswer::Silent
+    }
+}
+
+#[test]
+fn the_rate_is_kept_and_never_exceeded() {
+    const TEST: &str = "trunk::the_rate_is_kept_and_never_exceeded";
+    if !installed(TEST, &["tcpdump"]) {
+        return;
+    }
+    in_namespace(TEST, || {
+        let _peer = Peer::start(OnlyGateways);
+        let folder = tempfile::tempdir().unwrap();
+        let trunk = folder.path().join("trunk.toml");
+        let vlan = format!(
+            "[[vlan]]\nid = 7\nipv4 = \"{}/24\"\ngateway = \"{}\"\n",
+            four(7, 2),
+            four(7, 1)
+        );
+        fs::write(&trunk, vlan).unwrap();
+        let capture = Capture::start("world0");
+        // 262,144 probes: five seconds.
+        let mut scan = sonde([
+            "scan",
+            "100.64.0.0/14@7",
+            "-p",
+            "80",
+            "--discovery",
+            "none",
+            "--passes",
+            "1",
+        ]);
+        scan.args([
+            "-i", "trunk0", "--link", "packet", "--rate", "50k", "-o", "-", "--trunk",
+        ])
+        .arg(&trunk);
+        succeed(&mut scan);
+        let times: Vec<u64> = capture.stop().iter().map(|frame| frame.time_ns).collect();
+
+        let mut most = 0;
+        let mut from = 0;
+        for (to, &time) in times.iter().enumerate() {
+            while time - times[from] >= 100_000_000 {
+                from += 1;
+            }
+            most = most.max(to - from + 1);
+        }
+        // The gateway is asked first and waited for: the rate is that of the probes.
+        let probes = &times[1..];
+        let seconds = (probes[probes.len() - 1] - probes[0]) as f64 / 1e9;
+        let rate = (probes.len() - 1) as f64 / seconds;
+        eprintln!("{rate:.0} a second on average, at most {most} in 100 ms");
+        assert!(most <= 5_000, "{most} frames within 100 ms");
+        assert!(
+            (rate / 50_000.0 - 1.0).abs() <= 0.005,
+            "{rate} a second on average"
+        );
+    });
+}

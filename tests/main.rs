@@ -5,4 +5,5 @@ mod memory;
 mod panel;
 mod peers;
 mod refusals;
+mod trunk;
 mod trunk_kernel;

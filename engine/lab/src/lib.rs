@@ -22,6 +22,7 @@ mod prefix;
 mod services;
 mod switch;
 mod topology;
+pub mod world;
 
 pub use fabric::{FabricCounters, FabricError};
 pub use holder::{Holder, HolderError, LabFolder};

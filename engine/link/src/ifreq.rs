@@ -116,6 +116,24 @@ mod tests {
     }
 
     #[test]
+    fn tunnels_are_not_ethernet() {
+        for kind in [
+            libc::ARPHRD_NONE,
+            libc::ARPHRD_PPP,
+            libc::ARPHRD_SIT,
+            libc::ARPHRD_IPGRE,
+        ] {
+            assert!(
+                !HardwareAddress {
+                    kind,
+                    mac: MacAddr::default()
+                }
+                .is_ethernet()
+            );
+        }
+    }
+
+    #[test]
     fn no_such_interface_is_enodev() {
         let ask = Interrogator::new().unwrap();
         for name in [

@@ -64,3 +64,15 @@ pub struct LinkCounters {
     /// with the reserved identifier 4095.
     pub rx_malformed: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    /// The scanner opens links in one thread and drives them in another.
+    #[test]
+    fn links_may_move_to_another_thread() {
+        fn may_move<T: Send>() {}
+        may_move::<super::PacketLink>();
+        may_move::<super::ConnectLink>();
+        may_move::<super::MemoryLink>();
+    }
+}

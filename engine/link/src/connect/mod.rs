@@ -99,8 +99,8 @@ pub struct ConnectLink {
     queued: Vec<u32>,
     /// To be begun again.
     again: Vec<u32>,
-    /// Ended before they began.
-    failed: Vec<ConnectOutcome>,
+    /// Outcomes to be told with the next `poll`.
+    done: Vec<ConnectOutcome>,
     source: Option<IpAddr>,
 }
 
@@ -153,7 +153,7 @@ impl ConnectLink {
             free: (0..room).rev().collect(),
             queued: Vec::new(),
             again: Vec::new(),
-            failed: Vec::new(),
+            done: Vec::new(),
             source: options.source,
         })
     }
@@ -194,7 +194,7 @@ impl ConnectLink {
         let had = out.len();
         loop {
             self.begin_again();
-            out.append(&mut self.failed);
+            out.append(&mut self.done);
             self.stamp_queued();
             let left = match until {
                 _ if out.len() > had => None,
@@ -202,7 +202,8 @@ impl ConnectLink {
                 None => Some(wait),
             };
             self.ring.enter(left)?;
-            self.reap(out);
+            self.reap();
+            out.append(&mut self.done);
             if out.len() > had || left.is_none_or(|left| left.is_zero()) {
                 return Ok(());
             }
@@ -217,7 +218,7 @@ impl ConnectLink {
         udp: bool,
         begin: impl FnOnce(&Self) -> io::Result<(Socket, Operation)>,
     ) -> bool {
-        if self.failed.len() >= self.attempts.len() || !self.make_room() {
+        if self.done.len() >= self.attempts.len() || !self.make_room() {
             return false;
         }
         let Some(slot) = self.free.pop() else {
@@ -279,6 +280,8 @@ impl ConnectLink {
             self.stamp_queued();
             // A failure shows again, and is told, at the next poll.
             let _ = self.ring.enter(None);
+            // Fetched now, so that an answer is not taken for as late as the last question of many.
+            self.reap();
         }
         self.ring.has_room()
     }
@@ -301,7 +304,7 @@ impl ConnectLink {
     }
 
     /// Fetches completions; an attempt ends with its second.
-    fn reap(&mut self, out: &mut Vec<ConnectOutcome>) {
+    fn reap(&mut self) {
         let now = Instant::now();
         while let Some(completion) = self.ring.completion() {
             let slot = match completion {
@@ -317,13 +320,13 @@ impl ConnectLink {
             attempt.pending -= 1;
             if attempt.pending == 0 {
                 self.ring.forget(slot);
-                self.finish(slot, out);
+                self.finish(slot);
             }
         }
     }
 
     /// Judges an attempt that has ended, and tells it or plans to begin it again.
-    fn finish(&mut self, slot: u32, out: &mut Vec<ConnectOutcome>) {
+    fn finish(&mut self, slot: u32) {
         let attempt = &mut self.attempts[slot as usize];
         let (result, mut rtt) = attempt
             .ended
@@ -356,7 +359,7 @@ impl ConnectLink {
             Verdict::Final(result) => result,
         };
         attempt.socket = None;
-        out.push(ConnectOutcome {
+        self.done.push(ConnectOutcome {
             token: attempt.token,
             addr: attempt.addr,
             result,
@@ -373,7 +376,7 @@ impl ConnectLink {
             Verdict::Final(result) => result,
             Verdict::Retry(errno) => ConnectResult::Failed(errno),
         };
-        self.failed.push(ConnectOutcome {
+        self.done.push(ConnectOutcome {
             token: attempt.token,
             addr: attempt.addr,
             result,

@@ -42,9 +42,10 @@ pub(super) struct AttemptRing {
     timeout: Box<types::Timespec>,
 }
 
-/// Attempts handed to the kernel in one call. The kernel makes them one after the other, so the last waits
-/// for all before it: more would blur when each began. Measured on loopback: 16, 64 and 256 are within 4 %.
-const ATTEMPTS_PER_CALL: usize = 32;
+/// Attempts handed to the kernel in one call. The kernel makes them one after the other, so the first waits
+/// for all the others: more of them blur the times. Closed ports of loopback: 1 a call 0.20 M/s with a median
+/// time of 3 µs, 8 a call 0.22 M/s and 22 µs, 64 a call 0.21 M/s and 178 µs.
+const ATTEMPTS_PER_CALL: usize = 8;
 
 impl AttemptRing {
     /// A ring for attempts in slots below `slots`, each cancelled after `timeout`.

@@ -81,7 +81,8 @@ pub enum OpenError {
 
 /// A link through one Ethernet interface.
 ///
-/// It belongs to the network namespace of the thread that opened it and may move to other threads.
+/// It belongs to the network namespace of the thread that opened it and may move to other threads. An interface
+/// that goes down is told as an error; once it is up again the link goes on.
 pub struct PacketLink {
     ring: RxRing,
     interface: String,

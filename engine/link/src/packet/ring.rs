@@ -1,9 +1,10 @@
 //! The receive ring of packet_mmap(7): the kernel writes frames into memory it shares with us.
 //!
 //! Version 2 of the ring, not 3: it wakes us for every frame. Version 3 wakes when a block is full or its
-//! timer runs out, and with few frames about that timer is what a round-trip time would measure.
+//! timer runs out, and with few frames about that timer is what a round-trip time would measure. One way over
+//! veth, waiting: version 2 takes 1 µs (median; 99 %: 6 µs), version 3 with its shortest timer 535 µs (1 ms).
 #![allow(unsafe_code)]
-// JUSTIFICATION: frames come without a call or a copy by the kernel per frame. The memory is written by the
+// JUSTIFICATION: frames come without a call a frame: 26 ns each, our copy included. The memory is written by the
 // kernel while we look at it, which no safe type describes; this file is the whole of that contact.
 
 use std::io;

@@ -8,7 +8,7 @@ use socket2::Socket;
 
 use crate::batch::FrameBatch;
 
-/// Frames a call carries at most: from here on a larger batch gains nothing measurable.
+/// Frames a call carries at most: from 64 on a larger batch gains nothing measurable.
 pub(super) const FRAMES_PER_CALL: usize = 256;
 
 /// What the kernel's refusal means for the frame it names, the first of those offered.
@@ -43,8 +43,8 @@ pub(super) fn send(socket: &Socket, batch: &FrameBatch, from: usize) -> io::Resu
         message.msg_hdr.msg_iov = piece;
         message.msg_hdr.msg_iovlen = 1;
     }
-    // JUSTIFICATION: one call a frame costs a third of the rate on bare metal and 15 times the rate where
-    // calls are dear (25 k/s against 607 k/s in user-mode Linux).
+    // JUSTIFICATION: 1.57 M frames/s one a call, 2.31 M/s with 64 or more (veth, examples/rates.rs); where calls
+    // are dear, in user-mode Linux, 40 k/s against 607 k/s.
     // SAFETY: the first `count` messages each point to their own piece of `pieces`, each piece to a frame
     // inside `batch`; all three outlive the call (`batch` is borrowed, the arrays are ours) and none moves.
     // The kernel only reads frames, and writes only `msg_len`. The fd is open: `socket` owns it.

@@ -1,6 +1,7 @@
 //! What the `packet` link promises beyond the others: what only a real interface can do.
 
 use std::net::UdpSocket;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -199,15 +200,6 @@ fn what_can_not_be_opened_is_told_apart() {
         assert!(matches!(refusal("nowhere"), OpenError::NoSuchInterface(_)));
         ip("link add near type veth peer name far");
         assert!(matches!(refusal("near"), OpenError::Down(_)));
-        // The one interface without Ethernet frames that every kernel can make.
-        if std::process::Command::new("ip")
-            .args(["link", "add", "naked", "type", "sit", "local", "192.0.2.1"])
-            .output()
-            .is_ok_and(|output| output.status.success())
-        {
-            ip("link set naked up");
-            assert!(matches!(refusal("naked"), OpenError::NotEthernet(_)));
-        }
         let thread = std::thread::spawn(|| {
             // This thread alone gives up its right to raw packets.
             drop_raw_capability();
@@ -220,7 +212,7 @@ fn what_can_not_be_opened_is_told_apart() {
     });
 }
 
-/// Raw packets need CAP_NET_RAW in the user namespace of the network namespace: a new, empty one has none.
+/// Capabilities are a thread's: the others keep theirs.
 fn drop_raw_capability() {
     use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
     let held = capabilities(None).expect("a thread may ask for its own");
@@ -230,6 +222,79 @@ fn drop_raw_capability() {
         ..held
     };
     set_capabilities(None, sets).expect("a thread may give up its own");
+}
+
+/// A queue that lets through 8 Mbit/s and holds 50 frames: the kernel refuses most of what is offered, and
+/// each frame still arrives once, in order.
+#[test]
+fn a_full_queue_takes_some_and_the_rest_later() {
+    in_namespace("packet::a_full_queue_takes_some_and_the_rest_later", || {
+        veth_pair();
+        let shaped = Command::new("tc")
+            .args("qdisc add dev near root tbf rate 8mbit burst 1600 limit 3000".split(' '))
+            .output();
+        if !shaped.is_ok_and(|output| output.status.success()) {
+            eprintln!(
+                "SKIPPED a_full_queue_takes_some_and_the_rest_later: no `tc` or no tbf in this kernel"
+            );
+            return;
+        }
+        let options = PacketOptions {
+            qdisc_bypass: false,
+            ..PacketOptions::default()
+        };
+        let mut near = PacketLink::open("near", options).unwrap();
+        let mut far = open("far");
+        let mut out = FrameBatch::new(300);
+        for number in 0..300 {
+            assert!(out.push_with(|slot| write_frame(slot, None, number, 60)));
+        }
+        let at_once = near.transmit(&out, 0).unwrap();
+        assert!((1..300).contains(&at_once), "{at_once} taken at once");
+        let mut arrived = Vec::new();
+        let begun = Instant::now();
+        let (mut sent, mut got) = (at_once, RxBatch::new(64));
+        while arrived.len() < 300 {
+            sent += near.transmit(&out, sent).unwrap();
+            far.receive(&mut got, Duration::from_millis(1)).unwrap();
+            arrived.extend(got.iter().map(|frame| frame.bytes.to_vec()));
+            assert!(begun.elapsed() < PATIENCE, "{} arrived", arrived.len());
+        }
+        assert!(
+            arrived
+                .iter()
+                .enumerate()
+                .all(|(number, bytes)| bytes == out.frame(number))
+        );
+        assert_eq!(
+            (near.counters().tx_frames, near.counters().tx_refused),
+            (300, 0)
+        );
+    });
+}
+
+#[test]
+fn an_interface_that_goes_down_is_an_error_and_comes_back() {
+    in_namespace(
+        "packet::an_interface_that_goes_down_is_an_error_and_comes_back",
+        || {
+            veth_pair();
+            let (mut near, mut far) = (open("near"), open("far"));
+            let mut out = FrameBatch::new(1);
+            assert!(out.push_with(|slot| write_frame(slot, None, 1, 60)));
+            ip("link set near down");
+            let mut got = RxBatch::new(4);
+            let told = near
+                .receive(&mut got, Duration::from_secs(5))
+                .expect_err("down");
+            assert_eq!(told.kind(), std::io::ErrorKind::NetworkDown);
+            near.transmit(&out, 0).expect_err("down");
+            ip("link set near up");
+            carry(&mut near, &mut far, &out, |_, bytes| {
+                assert_eq!(bytes, out.frame(0))
+            });
+        },
+    );
 }
 
 #[test]

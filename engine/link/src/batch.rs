@@ -189,3 +189,48 @@ impl RxBatch {
         self.frames.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_batch_takes_no_more_and_keeps_what_it_has() {
+        let mut batch = FrameBatch::new(2);
+        assert!(batch.push_with(|slot| {
+            slot.fill(1);
+            FrameBatch::SLOT
+        }));
+        assert!(batch.push_with(|_| 0));
+        assert!(!batch.push_with(|_| panic!("a full batch does not ask for a frame")));
+        assert!(batch.is_full());
+        assert_eq!(
+            (batch.frame(0), batch.frame(1)),
+            (&[1; FrameBatch::SLOT][..], &[][..])
+        );
+        batch.clear();
+        assert!(batch.is_empty());
+    }
+
+    #[test]
+    #[should_panic(expected = "does not fit")]
+    fn a_frame_longer_than_its_slot_is_a_defect() {
+        FrameBatch::new(1).push_with(|slot| slot.len() + 1);
+    }
+
+    #[test]
+    fn received_frames_are_cut_at_the_snap_and_stay_apart() {
+        let mut batch = RxBatch::new(3);
+        let vlan = VlanId::new(7);
+        for (byte, length) in [(1, RxBatch::SNAP + 1), (2, 0), (3, 60)] {
+            assert!(batch.push(&vec![byte; length], RxMeta::new(vlan, length as u32)));
+        }
+        assert!(!batch.push(&[4], RxMeta::new(None, 1)));
+        let kept: Vec<Vec<u8>> = batch.iter().map(|frame| frame.bytes.to_vec()).collect();
+        assert_eq!(kept, [vec![1; RxBatch::SNAP], vec![], vec![3; 60]]);
+        let lengths: Vec<u32> = batch.iter().map(|frame| frame.meta.wire_length).collect();
+        assert_eq!(lengths, [2049, 0, 60]);
+        batch.clear();
+        assert!(batch.is_empty() && !batch.is_full());
+    }
+}

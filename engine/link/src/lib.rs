@@ -5,13 +5,13 @@
 //! [`RxBatch`] hands up always has the tag in [`RxMeta`] and never in the bytes.
 
 mod batch;
-mod connect;
-mod faults;
+pub mod connect;
+pub mod faults;
 mod ifreq;
 pub mod interfaces;
-mod memory;
+pub mod memory;
 pub mod offload;
-mod packet;
+pub mod packet;
 mod tag;
 
 use std::io;

@@ -1,7 +1,7 @@
 //! The ring to the kernel (io_uring(7)): attempts in, their ends out.
 //!
 //! An attempt is two entries: what to wait for, linked to a timer that cancels it. Both end with a completion.
-#![allow(unsafe_code)] // What a ring's entries point to is beyond the compiler's sight, as are three socket options.
+#![allow(unsafe_code)] // What a ring's entries point to is beyond the compiler's sight, as are two socket options.
 
 use std::io;
 use std::net::SocketAddr;

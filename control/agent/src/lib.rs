@@ -1,1 +1,3 @@
 //! The appliance: identity, activation, jobs, spool, upload, local API.
+
+pub mod spool;

@@ -50,7 +50,8 @@ pub struct EnrollRequest {
     pub pinned: Option<String>,
 }
 
-/// The code to show.
+/// The code to show. A key that is active here already gets a code that nobody needs and an interval of 0: its
+/// [`EnrollStatus`] says so at once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EnrollReply {
     /// Ten letters, see [`crate::activation`].

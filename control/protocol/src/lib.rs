@@ -2,10 +2,12 @@
 //!
 //! Two languages live here. [`device`] is what the box says to the cloud, [`local`] what the panel
 //! says to the agent on the box. Requests and observations are the engine's own types
-//! ([`sonde_core::request`], [`sonde_core::observation`]): one idea, one place.
+//! ([`request`], [`observation`], [`trunk`]): one idea, one place.
 
 pub mod activation;
 pub mod device;
 pub mod ids;
 pub mod local;
 pub mod token;
+
+pub use sonde_core::{observation, request, trunk};

@@ -26,6 +26,9 @@ pub const CLOCK_SKEW_S: i64 = 5;
 /// Longest token accepted, in bytes: several times what the longest path makes.
 pub const TOKEN_MAX_BYTES: usize = 2048;
 
+/// Longest name of a token: the cloud remembers those of a minute.
+pub const JTI_MAX_BYTES: usize = 64;
+
 /// The protected header, the only one there is: `{"alg":"EdDSA"}` (RFC 8037 §3.1).
 const HEADER: &str = "eyJhbGciOiJFZERTQSJ9";
 
@@ -41,9 +44,9 @@ pub struct Claims {
     pub iat: i64,
     /// When it ends, in seconds since 1970; at most [`LIFETIME_MAX_S`] after `iat`.
     pub exp: i64,
-    /// Names this token; the cloud takes each once.
+    /// Names this token, in at most [`JTI_MAX_BYTES`]; the cloud takes each once.
     pub jti: String,
-    /// SHA-256 of the body in hex; present exactly on requests with a body.
+    /// SHA-256 of the body in hex; present exactly on POST and PUT, also when their body is empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bd: Option<String>,
 }
@@ -158,6 +161,33 @@ pub fn sign(key: &SigningKey, claims: &Claims) -> String {
     token
 }
 
+/// A token that is right but for its body, which has not been read yet: so that nobody unknown can make the cloud
+/// read one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    proven: Proven,
+    body: Option<String>,
+}
+
+impl Opened {
+    /// The key whose holder sent the token.
+    pub const fn key(&self) -> &VerifyingKey {
+        &self.proven.key
+    }
+
+    /// Compares the body, `None` when the request has none.
+    ///
+    /// # Errors
+    /// [`TokenError::Body`].
+    pub fn with_body(self, body: Option<&[u8]>) -> Result<Proven, TokenError> {
+        if self.body == body.map(body_digest) {
+            Ok(self.proven)
+        } else {
+            Err(TokenError::Body)
+        }
+    }
+}
+
 /// Believes a token or says why not. `audience` is what [`audience()`] makes of the request at hand, `body`
 /// its bytes, `None` when the request has none.
 ///
@@ -170,6 +200,14 @@ pub fn verify(
     audience: &str,
     body: Option<&[u8]>,
 ) -> Result<Proven, TokenError> {
+    open(token, now_unix, audience)?.with_body(body)
+}
+
+/// [`verify`] up to the body.
+///
+/// # Errors
+/// As [`verify`], but [`TokenError::Body`].
+pub fn open(token: &str, now_unix: i64, audience: &str) -> Result<Opened, TokenError> {
     let (key, claims) = authenticate(token)?;
     if claims.aud != audience {
         return Err(TokenError::Audience);
@@ -187,13 +225,14 @@ pub fn verify(
     if claims.exp.saturating_add(CLOCK_SKEW_S) < now_unix {
         return Err(TokenError::Expired);
     }
-    if claims.bd != body.map(body_digest) {
-        return Err(TokenError::Body);
-    }
-    Ok(Proven {
+    let proven = Proven {
         key,
         jti: claims.jti,
         exp: claims.exp,
+    };
+    Ok(Opened {
+        proven,
+        body: claims.bd,
     })
 }
 
@@ -211,6 +250,9 @@ fn authenticate(token: &str) -> Result<(VerifyingKey, Claims), TokenError> {
         .decode(claims)
         .map_err(|_| TokenError::Malformed)?;
     let claims: Claims = serde_json::from_slice(&claims).map_err(|_| TokenError::Malformed)?;
+    if claims.jti.len() > JTI_MAX_BYTES {
+        return Err(TokenError::Malformed);
+    }
     let signature: [u8; 64] = BASE64URL
         .decode(signature)
         .ok()
@@ -327,6 +369,10 @@ mod tests {
             TokenError::Body
         );
         assert_eq!(refused(&|c| c.kid = "short".into()), TokenError::Key);
+        assert_eq!(
+            refused(&|c| c.jti = "x".repeat(JTI_MAX_BYTES + 1)),
+            TokenError::Malformed
+        );
         let other = SigningKey::from_bytes(&[8; 32]).verifying_key();
         assert_eq!(
             refused(&|c| c.kid = encode_key(&other)),

@@ -7,6 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What an interval can be made of: an unsigned integer.
 pub trait Point: Copy + Ord + Hash + Debug + Send + Sync + 'static {
+    /// The lowest value.
+    const ZERO: Self;
     /// The highest value.
     const MAX: Self;
     /// One more, or `None` at the highest value.
@@ -20,6 +22,7 @@ pub trait Point: Copy + Ord + Hash + Debug + Send + Sync + 'static {
 macro_rules! point {
     ($($t:ty),*) => {$(
         impl Point for $t {
+            const ZERO: Self = 0;
             const MAX: Self = <$t>::MAX;
             fn next(self) -> Option<Self> {
                 self.checked_add(1)
@@ -114,7 +117,7 @@ impl<P: Point> Interval<P> {
 }
 
 /// A set of numbers: intervals ascending, with a gap of at least one number between neighbors.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IntervalSet<P> {
     intervals: Vec<Interval<P>>,
 }

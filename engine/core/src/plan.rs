@@ -6,15 +6,31 @@
 //! the number of addresses.
 
 use std::collections::HashMap;
+use std::hash::Hasher;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 
+use siphasher::sip::SipHasher13;
 use sonde_wire::{MacAddr, VlanId};
 
+pub use error::PlanError;
+
+use guard::Guard;
+
+use crate::observation::Proto;
 use crate::order::Order;
 use crate::policy::Policy;
 use crate::ports::Ports;
-use crate::request::ScanRequest;
+use crate::request::{ScanRequest, Shard};
+
+mod build;
+mod discovery;
+mod error;
+mod guard;
+mod lan;
+
+/// The most segments a plan may have: what is written, times the VLANs it is written for.
+const SEGMENTS_MAX: usize = 1 << 24;
 
 /// What the driver found out about the machine: the plan never looks itself.
 #[derive(Clone, Debug, Default)]
@@ -133,20 +149,18 @@ pub struct Source {
     pub kernel_owned: bool,
 }
 
-/// Why a request does not become a plan.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PlanError {
-    /// The driver draws a seed before it plans.
-    #[error("the request has no seed; draw one before planning")]
-    SeedMissing,
-}
-
 /// A scan that can run: immutable, complete, the same for the same request and environment.
 #[derive(Clone, Debug)]
 pub struct Plan {
     request: ScanRequest,
+    guard: Guard,
     routes: Vec<Route>,
     segments: Vec<Segment>,
+    /// Per VLAN identifier (0 for untagged) and family: where its segments are in `segments`.
+    spans: Vec<[Range<u32>; 2]>,
+    /// Per block of `1 << hint_bits` units: the segment its first unit is in.
+    hints: Vec<u32>,
+    hint_bits: u32,
     sources: Vec<Source>,
     ports: Ports,
     discovery: Vec<DiscoveryProbe>,
@@ -167,20 +181,30 @@ impl Plan {
         env: &Environment,
         policy: &Policy,
     ) -> Result<Self, PlanError> {
-        let _ = (env, policy);
-        let seed = request.seed.ok_or(PlanError::SeedMissing)?;
-        Ok(Self {
-            request: request.clone(),
-            routes: Vec::new(),
-            segments: Vec::new(),
-            sources: Vec::new(),
-            ports: Ports::default(),
-            discovery: Vec::new(),
-            units: 0,
-            shard: 0..0,
-            order: Order::new(0, seed),
+        let built = build::build(request, env, policy)?;
+        let seed = built.request.seed.ok_or(PlanError::SeedMissing)?;
+        let units = u64::try_from(built.units)
+            .map_err(|_| PlanError::TooManyUnits { units: built.units })?;
+        let spans = spans(&built.segments, &built.routes);
+        let (hints, hint_bits) = hints(&built.segments, units);
+        let mut plan = Self {
+            shard: arc(units, built.request.shard),
+            order: Order::new(units, seed),
+            request: built.request,
+            guard: built.guard,
+            routes: built.routes,
+            segments: built.segments,
+            spans,
+            hints,
+            hint_bits,
+            sources: built.sources,
+            ports: built.ports,
+            discovery: built.discovery,
+            units,
             digest: 0,
-        })
+        };
+        plan.digest = plan.work_out_digest();
+        Ok(plan)
     }
 
     /// The effective request: defaults and seed filled in, rate held to the policy's ceiling.
@@ -210,7 +234,13 @@ impl Plan {
 
     /// The unit of this index (a value of [`Plan::order`]), which must be below [`Plan::units`].
     pub fn unit(&self, index: u64) -> Unit {
-        let segment = self.segments.partition_point(|s| s.first_unit <= index) - 1;
+        let block = (index >> self.hint_bits) as usize;
+        let from = self.hints[block] as usize;
+        let to = self
+            .hints
+            .get(block + 1)
+            .map_or(self.segments.len(), |next| *next as usize + 1);
+        let segment = from + self.segments[from..to].partition_point(|s| s.first_unit <= index) - 1;
         let at = &self.segments[segment];
         let offset = index - at.first_unit;
         let (host, port) = match at.kind {
@@ -240,14 +270,14 @@ impl Plan {
 
     /// The segment that holds a host, or `None` when the host is not part of the plan.
     pub fn segment_of(&self, vlan: Option<VlanId>, ip: IpAddr) -> Option<&Segment> {
-        let key = |s: &Segment| (self.routes[s.route as usize].vlan, s.first);
-        let at = self
-            .segments
-            .partition_point(|s| key(s) <= (vlan, ip))
+        let spans = self.spans.get(vlan.map_or(0, VlanId::id) as usize)?;
+        let span = &spans[usize::from(ip.is_ipv6())];
+        let segments = &self.segments[span.start as usize..span.end as usize];
+        let at = segments
+            .partition_point(|segment| segment.first <= ip)
             .checked_sub(1)?;
-        let segment = &self.segments[at];
-        let same = self.routes[segment.route as usize].vlan == vlan;
-        (same && distance(segment.first, ip)? < segment.hosts).then_some(segment)
+        let segment = &segments[at];
+        (distance(segment.first, ip)? < segment.hosts).then_some(segment)
     }
 
     /// The index of a unit: the inverse of [`Plan::unit`]. `ip` must be in `segment`; `port` is an index into
@@ -295,14 +325,104 @@ impl Plan {
     /// True when no frame may go to this address in this VLAN: the last guard before a frame leaves, whatever
     /// made it.
     pub fn excluded(&self, vlan: Option<VlanId>, ip: IpAddr) -> bool {
-        let _ = (vlan, ip);
-        false
+        self.guard.forbids(vlan, ip)
     }
 
     /// Upper bound of probes of this shard over all passes, every host taken as up and every port as silent.
     pub fn frames_max(&self) -> u128 {
-        0
+        let ports = u128::from(self.ports.len());
+        let asked =
+            |segment: &Segment| match (segment.kind, self.routes[segment.route as usize].hop) {
+                (UnitKind::HostPort, _) => 1,
+                (UnitKind::Host, Hop::OnLink) => 1 + ports,
+                (UnitKind::Host, _) => self.discovery.len() as u128 + ports,
+            };
+        let units = |segment: &Segment| match segment.kind {
+            UnitKind::Host => u128::from(segment.hosts),
+            UnitKind::HostPort => u128::from(segment.hosts) * ports,
+        };
+        let whole: u128 = self.segments.iter().map(|s| units(s) * asked(s)).sum();
+        // Which units a shard has is up to the order: it may have the dearest ones.
+        let dearest = self.segments.iter().map(asked).max().unwrap_or(0);
+        let shard = u128::from(self.shard.end - self.shard.start);
+        whole.min(shard * dearest) * u128::from(self.request.passes)
     }
+
+    fn work_out_digest(&self) -> u64 {
+        // Fixed keys: the digest names a plan in checkpoints, it keeps no secret.
+        let mut hasher = SipHasher13::new_with_keys(0, 0);
+        let mut word = |word: u64| hasher.write(&word.to_le_bytes());
+        for segment in &self.segments {
+            let route = &self.routes[segment.route as usize];
+            let (low, high, family) = match segment.first {
+                IpAddr::V4(ip) => (u64::from(ip.to_bits()), 0, 4),
+                IpAddr::V6(ip) => (ip.to_bits() as u64, (ip.to_bits() >> 64) as u64, 6),
+            };
+            let vlan = route.vlan.map_or(0, VlanId::id);
+            let kind = u64::from(segment.kind == UnitKind::HostPort);
+            let on_link = u64::from(route.hop == Hop::OnLink);
+            for value in [low, high, family, vlan.into(), segment.hosts, kind, on_link] {
+                word(value);
+            }
+        }
+        for (proto, port) in self.ports.iter() {
+            word(u64::from(port) | u64::from(proto == Proto::Udp) << 16);
+        }
+        for probe in &self.discovery {
+            word(match probe {
+                DiscoveryProbe::Echo => 1 << 32,
+                DiscoveryProbe::Tcp(port) => 1 << 33 | u64::from(*port),
+                DiscoveryProbe::Udp(port) => 1 << 34 | u64::from(*port),
+            });
+        }
+        let Shard { index, count } = self.request.shard;
+        let seed = self.request.seed.unwrap_or_default();
+        for value in [seed, self.request.passes.into(), index.into(), count.into()] {
+            word(value);
+        }
+        hasher.finish()
+    }
+}
+
+/// The arc of positions of one shard: arcs are disjoint, together everything, and differ in length by one at most.
+fn arc(units: u64, shard: Shard) -> Range<u64> {
+    let border = |nth: u32| (u128::from(units) * u128::from(nth) / u128::from(shard.count)) as u64;
+    border(shard.index - 1)..border(shard.index)
+}
+
+/// Where the segments of each VLAN and family are.
+fn spans(segments: &[Segment], routes: &[Route]) -> Vec<[Range<u32>; 2]> {
+    let vlan = |segment: &Segment| routes[segment.route as usize].vlan.map_or(0, VlanId::id);
+    let highest = segments.last().map_or(0, vlan);
+    let mut spans = vec![[0..0, 0..0]; usize::from(highest) + 1];
+    let mut at = 0;
+    for group in
+        segments.chunk_by(|a, b| (vlan(a), a.first.is_ipv6()) == (vlan(b), b.first.is_ipv6()))
+    {
+        let end = at + group.len() as u32;
+        spans[usize::from(vlan(&group[0]))][usize::from(group[0].first.is_ipv6())] = at..end;
+        at = end;
+    }
+    spans
+}
+
+/// Short cuts from a unit to its segment: with one block a segment on average, the search that is left is short.
+fn hints(segments: &[Segment], units: u64) -> (Vec<u32>, u32) {
+    let blocks = (segments.len() as u64).next_power_of_two();
+    let bits = (u64::BITS - (units / blocks).leading_zeros()).min(u64::BITS - 1);
+    let count = (units >> bits) + 1;
+    let mut segment = 0;
+    let hints = (0..count).map(|block| {
+        let first = block << bits;
+        while segments
+            .get(segment + 1)
+            .is_some_and(|next| next.first_unit <= first)
+        {
+            segment += 1;
+        }
+        segment as u32
+    });
+    (hints.collect(), bits)
 }
 
 /// `first` moved up by `by` addresses; never leaves a segment's own interval.
@@ -330,3 +450,6 @@ fn distance(first: IpAddr, ip: IpAddr) -> Option<u64> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

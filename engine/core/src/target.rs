@@ -48,7 +48,7 @@ pub enum Hosts {
 }
 
 /// A set of VLANs, the untagged LAN among them as one.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct VlanSet {
     /// Identifiers; 0, which no VLAN has, is the untagged LAN.
     ids: IntervalSet<u16>,
@@ -58,6 +58,19 @@ impl VlanSet {
     /// True when the VLAN (untagged for `None`) is in it.
     pub fn contains(&self, vlan: Option<VlanId>) -> bool {
         self.ids.contains(vlan.map_or(0, VlanId::id))
+    }
+
+    /// True when it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// What is in either.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        Self {
+            ids: self.ids.union(&other.ids),
+        }
     }
 
     /// Its VLANs, ascending, untagged first.
@@ -110,8 +123,10 @@ pub enum TargetFault {
     Vlan(String),
     #[error("{0}")]
     VlanId(InvalidVlanId),
-    #[error("it names VLANs and no hosts; write the hosts before the @, as 10.0.0.0/24@100")]
-    HostsMissing,
+    #[error("the name has no address; write the address, or correct the name")]
+    NameUnknown,
+    #[error("a name could come to mean something else; write its addresses")]
+    NameNotAllowed,
 }
 
 /// The first of many texts that is no target.

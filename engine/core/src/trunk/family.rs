@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::NetworkConfig;
 use super::checked::{Network, Place, Trunk};
 use super::ways::Ways;
-use crate::interval::{Address, AddressSet, IntervalSet};
+use crate::interval::{Address, AddressSet, Interval, IntervalSet};
 use crate::plan::Lan;
 
 /// An address family, as far as code for both needs to tell them apart: `u32` is IPv4, `u128` IPv6.
@@ -30,8 +30,14 @@ pub(crate) trait Family: Address {
     fn lan(lan: &Lan) -> (Option<(Self, u8)>, Option<Self>);
     /// The number of an address of this family.
     fn from_ip(ip: IpAddr) -> Option<Self>;
-    /// True for addresses that no host can have: unspecified, loopback, multicast, broadcast.
-    fn never_a_host(self) -> bool;
+    /// Addresses that no host can have: unspecified, loopback, multicast, broadcast.
+    const NEVER_A_HOST: &'static [Interval<Self>];
+    /// True for one of [`Family::NEVER_A_HOST`].
+    fn never_a_host(self) -> bool {
+        Self::NEVER_A_HOST
+            .iter()
+            .any(|interval| interval.contains(self))
+    }
 }
 
 impl Family for u32 {
@@ -39,6 +45,22 @@ impl Family for u32 {
     const KEYS: [&'static str; 2] = ["ipv4", "gateway"];
     const EXAMPLE: &'static str = "10.1.0.2/24";
     const LINK_LOCAL: Option<(Self, u8)> = None;
+    /// RFC 6890 §2.2.2, RFC 1112 §4.
+    const NEVER_A_HOST: &'static [Interval<Self>] = &[
+        Interval { first: 0, last: 0 },
+        Interval {
+            first: 127 << 24,
+            last: (128 << 24) - 1,
+        },
+        Interval {
+            first: 224 << 24,
+            last: (240 << 24) - 1,
+        },
+        Interval {
+            first: u32::MAX,
+            last: u32::MAX,
+        },
+    ];
 
     fn of(set: &AddressSet) -> &IntervalSet<Self> {
         &set.v4
@@ -69,11 +91,6 @@ impl Family for u32 {
             IpAddr::V6(_) => None,
         }
     }
-
-    fn never_a_host(self) -> bool {
-        let ip = Ipv4Addr::from_bits(self);
-        ip.is_unspecified() || ip.is_loopback() || ip.is_multicast() || ip.is_broadcast()
-    }
 }
 
 impl Family for u128 {
@@ -82,6 +99,16 @@ impl Family for u128 {
     const EXAMPLE: &'static str = "2001:db8:100::2/64";
     /// RFC 4291 §2.5.6.
     const LINK_LOCAL: Option<(Self, u8)> = Some((0xfe80 << 112, 10));
+    /// RFC 4291 §2.5.2, §2.5.3, §2.7. The unspecified and the loopback address are kept apart, as
+    /// the kernel may scan the latter.
+    const NEVER_A_HOST: &'static [Interval<Self>] = &[
+        Interval { first: 0, last: 0 },
+        Interval { first: 1, last: 1 },
+        Interval {
+            first: 0xff << 120,
+            last: u128::MAX,
+        },
+    ];
 
     fn of(set: &AddressSet) -> &IntervalSet<Self> {
         &set.v6
@@ -111,10 +138,5 @@ impl Family for u128 {
             IpAddr::V4(_) => None,
             IpAddr::V6(ip) => Some(ip.to_bits()),
         }
-    }
-
-    fn never_a_host(self) -> bool {
-        let ip = Ipv6Addr::from_bits(self);
-        ip.is_unspecified() || ip.is_loopback() || ip.is_multicast()
     }
 }

@@ -71,6 +71,22 @@ pub enum CheckpointError {
 }
 
 impl CheckpointFile {
+    /// The file of a scan's `request` and where it is.
+    pub fn new(request: ScanRequest, checkpoint: Checkpoint, outputs: Vec<OutputMark>) -> Self {
+        let request = ScanRequest { resume: None, ..request };
+        Self { version: FILE_VERSION, request, checkpoint, outputs }
+    }
+
+    /// Finds out whether a file at `path` could be written, and leaves what is there as it is.
+    ///
+    /// # Errors
+    /// When it could not.
+    pub fn try_writing(path: &Path) -> io::Result<()> {
+        let beside = beside(path);
+        File::create(&beside)?;
+        std::fs::remove_file(&beside)
+    }
+
     /// Reads the file at `path`.
     ///
     /// # Errors
@@ -99,9 +115,7 @@ impl CheckpointFile {
     /// # Errors
     /// When any of that fails; the old file is then as it was.
     pub fn write(&self, path: &Path) -> io::Result<()> {
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(".new");
-        let beside = PathBuf::from(beside);
+        let beside = beside(path);
         let mut file = File::create(&beside)?;
         file.write_all(&serde_json::to_vec(self)?)?;
         file.sync_all()?;
@@ -111,6 +125,13 @@ impl CheckpointFile {
             .filter(|folder| !folder.as_os_str().is_empty());
         File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
     }
+}
+
+/// Where the next file is put together: in the same folder, so that it can be renamed.
+fn beside(path: &Path) -> PathBuf {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".new");
+    PathBuf::from(beside)
 }
 
 #[cfg(test)]

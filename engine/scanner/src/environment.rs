@@ -52,6 +52,13 @@ pub enum EnvironmentError {
     Routes(#[source] io::Error),
 }
 
+impl EnvironmentError {
+    /// True when asking again would end the same.
+    pub fn is_refusal(&self) -> bool {
+        !matches!(self, Self::Routes(_))
+    }
+}
+
 /// What was found out.
 #[derive(Clone, Debug)]
 pub struct Machine {

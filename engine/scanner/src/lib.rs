@@ -2,7 +2,7 @@
 
 pub mod checkpoint;
 pub mod environment;
+pub mod links;
 pub mod output;
 pub mod report;
 pub mod stop;
-mod writer;

@@ -72,6 +72,20 @@ impl OutputSpec {
     }
 }
 
+/// How long those of `specs` are that can be appended to, a summary at the end not counted; of a scan that has
+/// ended.
+pub fn marks(specs: &[OutputSpec]) -> Vec<OutputMark> {
+    let jsonl = specs.iter().filter_map(|spec| match spec {
+        OutputSpec::File(path, Format::Jsonl) => Some(path),
+        _ => None,
+    });
+    let mark = |path: &PathBuf| {
+        let length = without_summary(path).ok()?;
+        Some(OutputMark { path: path.clone(), length })
+    };
+    jsonl.filter_map(mark).collect()
+}
+
 /// The reports of one scan, open.
 #[derive(Default)]
 pub struct Outputs {
@@ -255,6 +269,25 @@ impl Key {
     }
 }
 
+/// Longest summary line looked for: all drop reasons with their counts take a tenth of it.
+const SUMMARY_MAX: u64 = 16 << 10;
+
+/// Octets of a file before a summary in its last line.
+fn without_summary(path: &Path) -> io::Result<u64> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let from = length.saturating_sub(SUMMARY_MAX);
+    file.seek(SeekFrom::Start(from))?;
+    let mut tail = Vec::new();
+    file.read_to_end(&mut tail)?;
+    let body = tail.strip_suffix(b"\n").unwrap_or(&tail);
+    let start = body.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
+    match serde_json::from_slice(&body[start..]) {
+        Ok(Observation::Summary(_)) => Ok(from + start as u64),
+        _ => Ok(length),
+    }
+}
+
 fn create(path: &Path) -> Result<File, OutputError> {
     File::create(path).map_err(|source| OutputError::Open {
         path: path.to_path_buf(),
@@ -361,6 +394,22 @@ mod tests {
             expected.retain(|o| !matches!(o, Observation::Progress(_)));
             assert_eq!(read, expected, "after {end:?}");
         }
+    }
+
+    #[test]
+    fn a_summary_at_the_end_is_not_covered() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.jsonl");
+        let spec = [OutputSpec::File(path.clone(), Format::Jsonl)];
+        let mut outputs = Outputs::open(&spec, &[]).unwrap();
+        let (summary, findings) = samples::result().split_last().map(|(s, f)| (s.clone(), f.to_vec())).unwrap();
+        findings.iter().for_each(|finding| outputs.observation(finding).unwrap());
+        outputs.finish().unwrap();
+        let before = std::fs::metadata(&path).unwrap().len();
+        assert_eq!(marks(&spec)[0].length, before);
+        outputs.observation(&summary).unwrap();
+        outputs.finish().unwrap();
+        assert_eq!(marks(&spec)[0].length, before);
     }
 
     #[test]

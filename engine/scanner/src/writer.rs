@@ -27,6 +27,9 @@ pub trait Sink: Send {
     /// When it can't be written; the scan ends.
     fn observation(&mut self, observation: &Observation) -> io::Result<()>;
 
+    /// True when frames are wanted.
+    fn captures(&self) -> bool;
+
     /// Takes blocks of a capture.
     ///
     /// # Errors
@@ -180,6 +183,10 @@ mod tests {
             }
             collected.lines.push(observation.clone());
             Ok(())
+        }
+
+        fn captures(&self) -> bool {
+            true
         }
 
         fn capture(&mut self, blocks: &[u8]) -> io::Result<()> {

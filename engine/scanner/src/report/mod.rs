@@ -18,6 +18,7 @@ use sonde_core::observation::Observation;
 
 pub use self::csv::CsvReport;
 pub use self::jsonl::JsonlReport;
+pub(crate) use self::jsonl::write_line;
 pub use self::nmap_xml::NmapXmlReport;
 pub use self::table::TableReport;
 

@@ -1,0 +1,128 @@
+//! Frames over a link: probes through templates into the link's batch, frames from its ring to the sweep.
+
+use std::io;
+use std::time::Duration;
+
+use sonde_core::plan::Plan;
+use sonde_core::probe::Transmit;
+use sonde_core::sweep::Sweep;
+use sonde_core::template::Templates;
+use sonde_core::time::Instant;
+use sonde_link::{FrameBatch, FrameLink, RxBatch};
+use sonde_wire::Checksums;
+
+use super::{Exchange, Next};
+use crate::clock::Clock;
+use crate::report::pcapng::{self, Direction};
+
+/// Frames offered to the link at once: the clock is read and limits are checked this often.
+const TX_BATCH: usize = 256;
+/// Frames taken from the link at once.
+const RX_BATCH: usize = 1024;
+
+/// An [`Exchange`] over a link that carries frames.
+pub(crate) struct FrameExchange<L> {
+    link: L,
+    templates: Templates,
+    /// What the sweep gave, then the frames of it.
+    wanted: Vec<Transmit>,
+    batch: FrameBatch,
+    /// Frames of the batch that the link has taken.
+    taken: usize,
+    received: RxBatch,
+    /// Blocks of a capture, when one is wanted.
+    capture: Option<Vec<u8>>,
+    none: Vec<u8>,
+}
+
+impl<L: FrameLink> FrameExchange<L> {
+    /// An exchange of the plan's frames over `link`; a capture begins with the interface's name.
+    pub(crate) fn new(link: L, plan: &Plan, source_port: u16, capture: Option<&str>) -> Self {
+        let capture = capture.map(|interface| {
+            let mut blocks = Vec::new();
+            pcapng::begin(&mut blocks, interface);
+            blocks
+        });
+        Self {
+            link,
+            templates: Templates::new(plan, source_port),
+            wanted: Vec::with_capacity(TX_BATCH),
+            batch: FrameBatch::new(TX_BATCH),
+            taken: 0,
+            received: RxBatch::new(RX_BATCH),
+            capture,
+            none: Vec::new(),
+        }
+    }
+
+    fn fill(&mut self, now: Instant, sweep: &mut Sweep) {
+        self.batch.clear();
+        self.taken = 0;
+        self.wanted.clear();
+        sweep.poll_transmit(now, TX_BATCH, &mut self.wanted);
+        for transmit in &self.wanted {
+            let fits = match transmit {
+                Transmit::Probe(probe) => {
+                    self.batch.push_with(|frame| self.templates.fill(probe, frame))
+                }
+                Transmit::Frame(bytes) => self.batch.push_with(|frame| {
+                    frame[..bytes.len()].copy_from_slice(bytes);
+                    bytes.len()
+                }),
+            };
+            debug_assert!(fits, "the sweep gave more than there is room for");
+        }
+    }
+}
+
+impl<L: FrameLink> Exchange for FrameExchange<L> {
+    fn transmit(&mut self, clock: &Clock, sweep: &mut Sweep) -> io::Result<Next> {
+        if self.taken == self.batch.len() {
+            self.fill(clock.now(), sweep);
+        }
+        if self.batch.is_empty() {
+            return Ok(Next::Idle);
+        }
+        let from = self.taken;
+        let taken = self.link.transmit(&self.batch, from)?;
+        // Read after the link took them: the pacer counts from when the last of them can have left.
+        let now = clock.now();
+        sweep.handle_transmitted(now, taken);
+        self.taken += taken;
+        if let Some(blocks) = &mut self.capture {
+            for index in from..self.taken {
+                let frame = self.batch.frame(index);
+                let time = clock.unix_nanos(now);
+                pcapng::frame(blocks, time, Direction::Out, None, frame, frame.len() as u32);
+            }
+        }
+        Ok(match self.taken {
+            taken if taken < self.batch.len() => Next::Full,
+            TX_BATCH => Next::More,
+            _ => Next::Idle,
+        })
+    }
+
+    fn receive(&mut self, clock: &Clock, sweep: &mut Sweep, wait: Duration) -> io::Result<()> {
+        self.received.clear();
+        self.link.receive(&mut self.received, wait)?;
+        let now = clock.now();
+        for frame in self.received.iter() {
+            let age = u64::try_from(frame.meta.age.as_nanos()).unwrap_or(u64::MAX);
+            let arrived = Instant::from_nanos(now.as_nanos().saturating_sub(age));
+            let checksums =
+                if frame.meta.checksum_ready { Checksums::Verify } else { Checksums::Trust };
+            sweep.handle_frame(arrived, frame.meta.vlan, frame.bytes, checksums);
+            if let Some(blocks) = &mut self.capture {
+                let time = clock.unix_nanos(arrived);
+                let length = frame.meta.wire_length;
+                pcapng::frame(blocks, time, Direction::In, frame.meta.vlan, frame.bytes, length);
+            }
+        }
+        Ok(())
+    }
+
+    fn captured(&mut self) -> &mut Vec<u8> {
+        self.capture.as_mut().unwrap_or(&mut self.none)
+    }
+}

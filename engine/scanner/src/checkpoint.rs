@@ -73,8 +73,16 @@ pub enum CheckpointError {
 impl CheckpointFile {
     /// The file of a scan's `request` and where it is.
     pub fn new(request: ScanRequest, checkpoint: Checkpoint, outputs: Vec<OutputMark>) -> Self {
-        let request = ScanRequest { resume: None, ..request };
-        Self { version: FILE_VERSION, request, checkpoint, outputs }
+        let request = ScanRequest {
+            resume: None,
+            ..request
+        };
+        Self {
+            version: FILE_VERSION,
+            request,
+            checkpoint,
+            outputs,
+        }
     }
 
     /// Finds out whether a file at `path` could be written, and leaves what is there as it is.

@@ -59,9 +59,9 @@ impl From<OpenError> for LinkError {
 /// A link, open.
 pub(crate) enum OpenLink {
     /// Frames through AF_PACKET.
-    Packet(PacketLink),
+    Packet(Box<PacketLink>),
     /// The kernel's own sockets.
-    Connect(ConnectLink),
+    Connect(Box<ConnectLink>),
 }
 
 impl OpenLink {
@@ -96,7 +96,11 @@ pub(crate) fn open(
             Err(error) if request.trunk.is_some() || request.interface.is_some() => Err(error),
             Err(error) => {
                 let (link, environment) = open_connect(request, names)?;
-                Ok((link, environment, vec![format!("scanning by the connect link: {error}")]))
+                Ok((
+                    link,
+                    environment,
+                    vec![format!("scanning by the connect link: {error}")],
+                ))
             }
         },
     }
@@ -108,7 +112,7 @@ fn open_packet(
 ) -> Result<(OpenLink, Environment), LinkError> {
     let machine = environment::of_interface(request, names)?;
     let link = PacketLink::open(&machine.interface.name, PacketOptions::default())?;
-    Ok((OpenLink::Packet(link), machine.environment))
+    Ok((OpenLink::Packet(Box::new(link)), machine.environment))
 }
 
 fn open_connect(
@@ -118,6 +122,10 @@ fn open_connect(
     if request.trunk.is_some() {
         return Err(LinkError::ConnectTrunk);
     }
-    let options = ConnectOptions { source: request.source_ip, ..ConnectOptions::default() };
-    Ok((OpenLink::Connect(ConnectLink::open(options)?), environment::of_kernel(names)))
+    let options = ConnectOptions {
+        source: request.source_ip,
+        ..ConnectOptions::default()
+    };
+    let link = Box::new(ConnectLink::open(options)?);
+    Ok((OpenLink::Connect(link), environment::of_kernel(names)))
 }

@@ -81,7 +81,10 @@ pub fn marks(specs: &[OutputSpec]) -> Vec<OutputMark> {
     });
     let mark = |path: &PathBuf| {
         let length = without_summary(path).ok()?;
-        Some(OutputMark { path: path.clone(), length })
+        Some(OutputMark {
+            path: path.clone(),
+            length,
+        })
     };
     jsonl.filter_map(mark).collect()
 }
@@ -281,7 +284,10 @@ fn without_summary(path: &Path) -> io::Result<u64> {
     let mut tail = Vec::new();
     file.read_to_end(&mut tail)?;
     let body = tail.strip_suffix(b"\n").unwrap_or(&tail);
-    let start = body.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
+    let start = body
+        .iter()
+        .rposition(|&b| b == b'\n')
+        .map_or(0, |at| at + 1);
     match serde_json::from_slice(&body[start..]) {
         Ok(Observation::Summary(_)) => Ok(from + start as u64),
         _ => Ok(length),
@@ -402,8 +408,13 @@ mod tests {
         let path = folder.path().join("a.jsonl");
         let spec = [OutputSpec::File(path.clone(), Format::Jsonl)];
         let mut outputs = Outputs::open(&spec, &[]).unwrap();
-        let (summary, findings) = samples::result().split_last().map(|(s, f)| (s.clone(), f.to_vec())).unwrap();
-        findings.iter().for_each(|finding| outputs.observation(finding).unwrap());
+        let (summary, findings) = samples::result()
+            .split_last()
+            .map(|(s, f)| (s.clone(), f.to_vec()))
+            .unwrap();
+        findings
+            .iter()
+            .for_each(|finding| outputs.observation(finding).unwrap());
         outputs.finish().unwrap();
         let before = std::fs::metadata(&path).unwrap().len();
         assert_eq!(marks(&spec)[0].length, before);

@@ -190,10 +190,10 @@ impl Scan {
             OpenLink::Packet(link) => {
                 let interface = captures.then(|| link.interface().to_owned());
                 let exchange =
-                    FrameExchange::new(link, &self.plan, source_port, interface.as_deref());
+                    FrameExchange::new(*link, &self.plan, source_port, interface.as_deref());
                 Box::new(exchange)
             }
-            OpenLink::Connect(link) => Box::new(AttemptExchange::new(link)),
+            OpenLink::Connect(link) => Box::new(AttemptExchange::new(*link)),
         };
         let writer = Writer::start(sink).map_err(ScanError::Thread)?;
         let id = Uuid::now_v7().to_string();

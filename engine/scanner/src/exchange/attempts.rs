@@ -149,7 +149,7 @@ mod tests {
             (UDP, ConnectResult::Refused, Some(Answer::UdpClosed(80))),
         ];
         for (token, result, expected) in table {
-            let found = reply(&outcome(token, result.clone())).map(|reply| reply.answer);
+            let found = reply(&outcome(token, result)).map(|reply| reply.answer);
             assert_eq!(found, expected, "{token} {result:?}");
         }
     }

@@ -156,7 +156,7 @@ fn write_host<W: Write>(
         .write_inner_content(|out| {
             out.create_element("status")
                 .with_attribute(("state", "up"))
-                .with_attribute(("reason", reason.unwrap_or_default().as_str()))
+                .with_attribute(("reason", nmap_reason(&reason)))
                 .with_attribute(("reason_ttl", ttl.as_str()))
                 .write_empty()?;
             out.create_element("address")

@@ -144,7 +144,8 @@ fn write_host<W: Write>(
     let seen = last_seen(host).unwrap_or(started);
     let reason = found
         .map(|h| text(&h.reason))
-        .or(first.map(|p| text(&p.reason)));
+        .or(first.map(|p| text(&p.reason)))
+        .unwrap_or_default();
     let ttl = found
         .and_then(|h| h.ttl)
         .or(first.and_then(|p| p.ttl))

@@ -1,0 +1,229 @@
+//! How long an answer takes: when each probe left, and for how long it is worth waiting.
+//!
+//! [`Rtt`] is RFC 6298's estimator with two changes. A scan asks many networks at once, so the mean
+//! of the near ones would cut off the far ones: the longest round trip seen counts for half as
+//! much again. And nothing is ever asked twice by a timer that is too short, only later, so the
+//! floor is low: it need only cover a station that sleeps, and a router that must first ask for an address itself.
+
+use std::time::Duration;
+
+use crate::time::Instant;
+
+/// What to wait for answers before one was ever seen (RFC 6298 §2.1).
+pub const TIMEOUT_INITIAL: Duration = Duration::from_secs(1);
+/// Shortest wait: a router that resolves an address, a station that sleeps until the next beacon.
+pub const TIMEOUT_MIN: Duration = Duration::from_millis(100);
+/// Longest wait: more than a geostationary hop on each side. What comes later is lost to its pass.
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(2);
+
+/// Estimates the round-trip time of the whole scan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Rtt {
+    smoothed: u64,
+    variance: u64,
+    longest: u64,
+    seen: bool,
+}
+
+impl Rtt {
+    /// Takes a round trip into account.
+    pub fn sample(&mut self, rtt: Duration) {
+        let rtt = nanos(rtt);
+        if self.seen {
+            self.variance = (3 * self.variance + self.smoothed.abs_diff(rtt)) / 4;
+            self.smoothed = (7 * self.smoothed + rtt) / 8;
+        } else {
+            self.smoothed = rtt;
+            self.variance = rtt / 2;
+        }
+        self.seen = true;
+        self.longest = self.longest.max(rtt);
+    }
+
+    /// Takes into account an answer to a probe that had left more than once.
+    ///
+    /// Came it as soon after the last time as answers do, then it is the answer to that, and an earlier
+    /// one was lost: nothing is learnt. Otherwise it may be to the first, and answers take longer than was thought.
+    pub fn sample_ambiguous(&mut self, since_first: Duration, since_last: Duration) {
+        if !self.seen || nanos(since_last) > self.longest {
+            self.seen = true;
+            self.longest = self.longest.max(nanos(since_first));
+        }
+    }
+
+    /// How long after its probe an answer may still come.
+    pub fn timeout(&self) -> Duration {
+        if !self.seen {
+            return TIMEOUT_INITIAL;
+        }
+        let expected = self.smoothed + 4 * self.variance;
+        let timeout = Duration::from_nanos(expected.max(self.longest + self.longest / 2));
+        timeout.clamp(TIMEOUT_MIN, TIMEOUT_MAX)
+    }
+}
+
+/// Anything beyond an hour is no round trip.
+fn nanos(rtt: Duration) -> u64 {
+    rtt.min(Duration::from_secs(3600)).as_nanos() as u64
+}
+
+/// When a probe left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// The first time.
+    pub first: Instant,
+    /// The last time; the same if it left once.
+    pub last: Instant,
+}
+
+/// The probes sent last, with their times: a table of fixed size, each probe overwriting the oldest of
+/// the four that share its place.
+///
+/// A probe that is no longer here has lost its round-trip time, and, if nothing else proves its answer,
+/// its answer too; the next pass asks again.
+#[derive(Clone, Debug)]
+pub struct Outstanding {
+    sets: Box<[[Entry; WAYS]]>,
+}
+
+const WAYS: usize = 4;
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    key: u64,
+    sent: Sent,
+}
+
+const FREE: Entry = Entry {
+    key: 0,
+    sent: Sent {
+        first: Instant::ZERO,
+        last: Instant::ZERO,
+    },
+};
+
+impl Outstanding {
+    /// A table of at least `entries` probes.
+    pub fn new(entries: usize) -> Self {
+        let sets = entries.div_ceil(WAYS).next_power_of_two();
+        Self {
+            sets: vec![[FREE; WAYS]; sets].into_boxed_slice(),
+        }
+    }
+
+    /// The probe that `key` names leaves. If it left before, no longer than [`TIMEOUT_MAX`] ago, the first
+    /// time stays, as the answer to come may still be to that.
+    #[inline]
+    pub fn insert(&mut self, key: u64, now: Instant) {
+        let at = self.at(key);
+        let set = &mut self.sets[at];
+        let (mut place, mut first) = (0, now);
+        for (way, entry) in set.iter().enumerate() {
+            if entry.key == key {
+                place = way;
+                if now <= entry.sent.first + TIMEOUT_MAX && !entry.is_free() {
+                    first = entry.sent.first;
+                }
+                break;
+            }
+            if entry.sent.last < set[place].sent.last {
+                place = way;
+            }
+        }
+        set[place] = Entry {
+            key,
+            sent: Sent { first, last: now },
+        };
+    }
+
+    /// When the probe that `key` names left.
+    #[inline]
+    pub fn get(&self, key: u64) -> Option<Sent> {
+        let set = &self.sets[self.at(key)];
+        let entry = set.iter().find(|e| e.key == key && !e.is_free())?;
+        Some(entry.sent)
+    }
+
+    #[inline]
+    fn at(&self, key: u64) -> usize {
+        (key >> 20) as usize & (self.sets.len() - 1)
+    }
+}
+
+impl Entry {
+    /// One in 2^64 probes has key 0, and no place of its own.
+    #[inline]
+    fn is_free(&self) -> bool {
+        self.key == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn waits_long_until_it_knows_better_and_never_too_short() {
+        let mut rtt = Rtt::default();
+        assert_eq!(rtt.timeout(), TIMEOUT_INITIAL);
+        for _ in 0..1000 {
+            rtt.sample(Duration::from_micros(200));
+        }
+        assert_eq!(rtt.timeout(), TIMEOUT_MIN);
+        // One far network among near ones is waited for, though the mean has forgotten it.
+        rtt.sample(300 * MS);
+        for _ in 0..1000 {
+            rtt.sample(Duration::from_micros(200));
+        }
+        assert_eq!(rtt.timeout(), 450 * MS);
+        rtt.sample(Duration::from_secs(100_000));
+        assert_eq!(rtt.timeout(), TIMEOUT_MAX);
+    }
+
+    #[test]
+    fn loss_is_told_from_distance() {
+        let mut near = Rtt::default();
+        for _ in 0..100 {
+            near.sample(MS);
+        }
+        // Lost once, then answered as fast as ever: however often, nothing changes.
+        for _ in 0..100 {
+            near.sample_ambiguous(101 * MS, MS);
+        }
+        assert_eq!(near.timeout(), TIMEOUT_MIN);
+        // A far host's answer to the first question comes in the middle of the second wait.
+        near.sample_ambiguous(160 * MS, 60 * MS);
+        assert_eq!(near.timeout(), 240 * MS);
+        let mut first = Rtt::default();
+        first.sample_ambiguous(1200 * MS, 200 * MS);
+        assert_eq!(first.timeout(), 1800 * MS);
+    }
+
+    #[test]
+    fn remembers_the_first_time_and_the_last() {
+        let mut table = Outstanding::new(1024);
+        let at = |ms: u32| Instant::ZERO + ms * MS;
+        assert_eq!((table.get(42), table.get(0)), (None, None));
+        for (now, first) in [(5, 5), (900, 5), (2005, 5), (2006, 2006)] {
+            table.insert(42, at(now));
+            let sent = Sent {
+                first: at(first),
+                last: at(now),
+            };
+            assert_eq!(table.get(42), Some(sent));
+        }
+    }
+
+    #[test]
+    fn the_oldest_of_a_full_place_gives_way() {
+        let mut table = Outstanding::new(4);
+        let at = |ms: u32| Instant::ZERO + ms * MS;
+        for n in 1..=5 {
+            table.insert(n, at(n as u32));
+        }
+        assert_eq!(table.get(1), None);
+        assert!((2..=5).all(|n| table.get(n).is_some()));
+    }
+}

@@ -1,0 +1,734 @@
+//! The scan itself, without I/O and without a clock: what to send now, and what an answer means.
+//!
+//! ```text
+//!             ┌ responder ┐
+//!             │ resets    │
+//!   plan ───▶ │ gateways  │──▶ outbox ──▶ Transmit        frame ──▶ judge ──▶ Reply ─┐
+//!             │ deep lane │   room, pace, guard           connect link ──▶ Reply ────┤
+//!             └ wide lane ┘                                                          ▼
+//!                   ▲ ▲                                    answered bits, host table, Event
+//!                   └─┴──────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! # Call order
+//!
+//! [`Sweep::poll_transmit`], send what it says, [`Sweep::handle_transmitted`]; [`Sweep::handle_frame`] or
+//! [`Sweep::handle_reply`] for whatever came; [`Sweep::poll_event`] until `None`; again until
+//! [`Sweep::is_done`], waiting for frames until [`Sweep::poll_timeout`] at the longest. Every `now` is no earlier than
+//! the one before.
+//!
+//! # What is bounded, and what happens when it is full
+//!
+//! | | bound | when full |
+//! |---|---|---|
+//! | answered bits of a window | [`SweepConfig::window_units`] | the next window waits for this one |
+//! | host table | [`SweepConfig::hosts_max`], [`SweepConfig::host_bits`] | hosts wait in the queue |
+//! | queue of hosts | [`SweepConfig::queue_max`] | the wide lane waits; at twice that an answer is forgotten and asked for again |
+//! | outstanding probes | [`SweepConfig::outstanding`] | the oldest gives way: no round-trip time; UDP without transaction id: asked again |
+//! | hosts remembered with `discovery = none` | [`SweepConfig::listed_max`] | further hosts are known by their ports alone |
+//! | leaks remembered | [`SweepConfig::listed_max`] | further leaks are only counted |
+//! | broadcasts waiting for their VLAN's turn | a second of one VLAN | the wide lane waits |
+//! | resets, answers of ours | a few hundred | dropped and counted; the peer repeats itself |
+
+mod broadcast;
+mod checkpoint;
+mod counters;
+mod deep;
+mod event;
+mod outbox;
+mod trail;
+mod wide;
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::HashSet;
+use siphasher::sip::SipHasher13;
+use sonde_wire::{Checksums, MacAddr, Packet, RxDrop, VlanId};
+
+pub use checkpoint::ResumeError;
+pub use counters::{Counters, PASSES};
+pub use event::Event;
+pub use trail::Trail;
+
+use crate::checkpoint::Checkpoint;
+use crate::cookie::Cookies;
+use crate::drops::Drops;
+use crate::hosts::{Found, Hosts};
+use crate::judge::{Answer, Judge, Judged, Reply};
+use crate::neighbor::Neighbors;
+use crate::observation::{HostReason, PortReason, Proto};
+use crate::pacer::Pacer;
+use crate::plan::{DiscoveryProbe, Hop, Plan, Segment, UnitKind};
+use crate::probe::{ProbeKind, Transmit};
+use crate::request::PortState;
+use crate::responder::Responder;
+use crate::rtt::{Outstanding, Rtt};
+use crate::time::Instant;
+use deep::Deep;
+use event::Show;
+use outbox::{Outbox, Rest};
+use wide::{Place, Wide};
+
+/// Resets waiting to be sent; a port whose reset is dropped accepts again, and is reset then.
+const RESETS_MAX: usize = 4096;
+
+/// What a sweep needs to know besides the plan. [`Default`] leaves only `key` and `source_port` to fill in.
+#[derive(Clone, Debug)]
+pub struct SweepConfig {
+    /// Secret of this run, drawn anew for each, also when resuming; all zeros is refused.
+    pub key: [u8; 16],
+    /// Where TCP and UDP probes come from; nothing else on this machine may use it.
+    pub source_port: u16,
+    /// Units of a window, one bit each. A resumed sweep keeps its checkpoint's.
+    pub window_units: u64,
+    /// Hosts whose ports are asked at the same time.
+    pub hosts_max: usize,
+    /// Bits for the ports of those hosts: fewer hosts at a time if they have many.
+    pub host_bits: u64,
+    /// Hosts that may wait for a place before no more are looked for.
+    pub queue_max: usize,
+    /// Probes a second to one host in the deep lane: all ports of one host in a third of a second and a pass, and no more
+    /// than an eighth of what a gigabit carries.
+    pub host_pps: u64,
+    /// Broadcasts a second and VLAN.
+    pub broadcast_pps: u64,
+    /// Probes whose time of sending is remembered.
+    pub outstanding: usize,
+    /// Hosts remembered when they have no bit of their own, and leaks.
+    pub listed_max: usize,
+}
+
+impl Default for SweepConfig {
+    fn default() -> Self {
+        Self {
+            key: [0; 16],
+            source_port: 0,
+            window_units: 1 << 26,
+            hosts_max: 4096,
+            host_bits: 8 * (4 << 20),
+            queue_max: 1 << 16,
+            host_pps: 200_000,
+            broadcast_pps: broadcast::RATE,
+            outstanding: 1 << 17,
+            listed_max: 1 << 20,
+        }
+    }
+}
+
+/// A scan in progress. The module says how to drive it.
+#[derive(Debug)]
+pub struct Sweep {
+    plan: Arc<Plan>,
+    show: Show,
+    cookies: Cookies,
+    judge: Judge,
+    outstanding: Outstanding,
+    rtt: Rtt,
+    pacer: Pacer,
+    neighbors: Neighbors,
+    responder: Responder,
+    resets: VecDeque<Reset>,
+    wide: Wide,
+    deep: Deep,
+    events: VecDeque<Event>,
+    listed: Fingerprints,
+    leaks: Fingerprints,
+    counters: Counters,
+    drops: Drops,
+    now: Instant,
+    last_sent: Instant,
+    /// What the last batch left to do.
+    rest: Rest,
+    stopping: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Reset {
+    route: u32,
+    dst: IpAddr,
+    mac: MacAddr,
+    port: u16,
+    seq: u32,
+}
+
+impl Sweep {
+    /// A scan of `plan` that begins at `now`.
+    ///
+    /// # Panics
+    /// If the configuration's key is all zeros: everybody could forge answers.
+    pub fn new(plan: Arc<Plan>, config: SweepConfig, now: Instant) -> Self {
+        let hosts = Hosts::new(plan.ports().len(), config.hosts_max, config.host_bits);
+        Self::with_hosts(plan, &config, hosts, now)
+    }
+
+    /// Goes on with the scan of `plan` that `from` was made in.
+    ///
+    /// # Errors
+    /// If `from` is of another version, of another plan, or damaged.
+    ///
+    /// # Panics
+    /// As [`Sweep::new`].
+    pub fn resume(
+        plan: Arc<Plan>,
+        mut config: SweepConfig,
+        from: &Checkpoint,
+        now: Instant,
+    ) -> Result<Self, ResumeError> {
+        let (window_units, state) = checkpoint::open(&plan, from)?;
+        config.window_units = window_units;
+        let ports = plan.ports().len();
+        let hosts = checkpoint::hosts_in(&state)?;
+        let bits = hosts as u64 * u64::from(ports.div_ceil(64)) * 64;
+        let (hosts, bits) = (hosts.max(config.hosts_max), bits.max(config.host_bits));
+        let mut sweep = Self::with_hosts(plan, &config, Hosts::new(ports, hosts, bits), now);
+        let (wide, deep) = (&mut sweep.wide, &mut sweep.deep);
+        let rest = checkpoint::read(&sweep.plan, &state, wide, deep, now)?;
+        sweep.counters = rest.counters;
+        sweep.listed.extend(&rest.listed);
+        sweep.leaks.extend(&rest.leaks);
+        Ok(sweep)
+    }
+
+    fn with_hosts(plan: Arc<Plan>, config: &SweepConfig, hosts: Hosts, now: Instant) -> Self {
+        assert_ne!(config.key, [0; 16], "a sweep needs a key drawn for it");
+        let request = plan.request();
+        let show = Show::new(&request.show);
+        let seed = request.seed.unwrap_or_default();
+        let mut counters = Counters::default();
+        let wide = Wide::new(&plan, config.window_units, config.broadcast_pps, show, now);
+        counters.probes_due = wide.progress().1;
+        Self {
+            show,
+            cookies: Cookies::new(config.key, plan.vlans()),
+            judge: Judge::new(plan.sources(), config.source_port),
+            outstanding: Outstanding::new(config.outstanding),
+            rtt: Rtt::default(),
+            pacer: Pacer::new(request.rate_pps, request.bandwidth_bps),
+            neighbors: Neighbors::new(plan.routes(), now),
+            responder: Responder::default(),
+            resets: VecDeque::with_capacity(RESETS_MAX),
+            wide,
+            deep: Deep::new(&plan, hosts, config.queue_max, config.host_pps),
+            events: VecDeque::with_capacity(1024),
+            listed: Fingerprints::new(seed, config.listed_max),
+            leaks: Fingerprints::new(seed, config.listed_max),
+            counters,
+            drops: Drops::default(),
+            now,
+            last_sent: now,
+            rest: Rest::Until(now),
+            stopping: false,
+            plan,
+        }
+    }
+
+    /// Fills `out`, emptied first, with what may go at `now`: at most `room`, never more than the pace allows.
+    /// Returns how much that is.
+    pub fn poll_transmit(&mut self, now: Instant, room: usize, out: &mut Vec<Transmit>) -> usize {
+        out.clear();
+        self.now = now;
+        self.pacer.ask(now);
+        let mut outbox = Outbox {
+            now,
+            timeout: self.rtt.timeout(),
+            plan: &self.plan,
+            counters: &mut self.counters,
+            cookies: &self.cookies,
+            outstanding: &mut self.outstanding,
+            pacer: &mut self.pacer,
+            room,
+            out,
+            full: false,
+        };
+        answer(&mut outbox, &mut self.responder, &mut self.resets);
+        self.rest = if outbox.full {
+            Rest::Full
+        } else if self.stopping {
+            Rest::Over
+        } else {
+            let events = &mut self.events;
+            ask_gateways(&mut outbox, &mut self.neighbors, events);
+            let deep = self
+                .deep
+                .step(&mut outbox, &self.neighbors, events, self.show);
+            let mut wide = Rest::Over;
+            if self.neighbors.settled() && self.deep.wants_hosts() {
+                wide = self
+                    .wide
+                    .step(&mut outbox, &mut self.neighbors, events, self.show);
+            }
+            let gateways = self.neighbors.next_at().map_or(Rest::Over, Rest::Until);
+            match outbox.full {
+                true => Rest::Full,
+                false => deep.sooner(wide).sooner(gateways),
+            }
+        };
+        let ((wide, wide_due), (deep, deep_due)) = (self.wide.progress(), self.deep.progress());
+        self.counters.probes_done = wide.saturating_add(deep);
+        self.counters.probes_due = wide_due.saturating_add(deep_due);
+        if !out.is_empty() {
+            self.last_sent = now;
+        }
+        out.len()
+    }
+
+    /// The link took `frames` more of what [`Sweep::poll_transmit`] said; `now` is read after.
+    pub fn handle_transmitted(&mut self, now: Instant, frames: usize) {
+        self.now = self.now.max(now);
+        self.pacer.sent(now, frames);
+    }
+
+    /// A frame has arrived on `vlan`: its bytes without tag and check sum, all checksums in place.
+    pub fn handle_frame(&mut self, now: Instant, vlan: Option<VlanId>, bytes: &[u8]) {
+        self.handle_frame_with(now, vlan, bytes, Checksums::Verify);
+    }
+
+    /// As [`Sweep::handle_frame`], for frames whose checksums the kernel may have left out.
+    pub fn handle_frame_with(
+        &mut self,
+        now: Instant,
+        vlan: Option<VlanId>,
+        bytes: &[u8],
+        checksums: Checksums,
+    ) {
+        match sonde_wire::parse(bytes, checksums) {
+            Ok(packet) => self.handle_packet(now, vlan, &packet),
+            Err(reason) => self.drops.count(reason),
+        }
+    }
+
+    /// An answer, proven: what [`Sweep::handle_frame`] ends in, and what the `connect` link gives.
+    pub fn handle_reply(&mut self, now: Instant, reply: Reply) {
+        self.now = self.now.max(now);
+        if reply.answer == Answer::Link
+            && let Some(mac) = reply.mac
+            && self.neighbors.handle(now, reply.vlan, reply.ip, mac)
+        {
+            let (vlan, ip) = (reply.vlan, reply.ip);
+            self.events.push_back(Event::NextHop {
+                vlan,
+                ip,
+                resolved: true,
+            });
+        }
+        if let Err(reason) = self.learn(now, reply) {
+            self.drops.count(reason);
+        }
+        self.rest = self.rest.sooner(Rest::Until(now));
+    }
+
+    /// Does what is due at `now`. [`Sweep::poll_transmit`] does it too.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+        self.rest = self.rest.sooner(Rest::Until(now));
+    }
+
+    /// When [`Sweep::poll_transmit`] is to be called if nothing arrives before; `None` when done.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.is_done() {
+            return None;
+        }
+        let at = match self.rest {
+            Rest::Full => self.now,
+            Rest::Until(at) => at,
+            Rest::Over => self.last_sent + self.rtt.timeout(),
+        };
+        Some(at.max(self.pacer.ready_at(self.now)))
+    }
+
+    /// The next thing learnt.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Sends no more probes. [`Sweep::is_done`] once the answers on their way have had time to come.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+        self.rest = Rest::Until(self.now);
+    }
+
+    /// True when nothing is left to send, to wait for, or to take by [`Sweep::poll_event`].
+    pub fn is_done(&self) -> bool {
+        let asked = if self.stopping {
+            self.now >= self.last_sent + self.rtt.timeout()
+        } else {
+            self.wide.is_over() && self.deep.is_idle()
+        };
+        asked && self.events.is_empty() && self.resets.is_empty()
+    }
+
+    /// Where the scan is. To be made when [`Sweep::poll_event`] has said `None`: what it has told is not told again.
+    pub fn checkpoint(&self) -> Checkpoint {
+        let rest = checkpoint::Rest {
+            counters: self.counters,
+            listed: self.listed.iter().collect(),
+            leaks: self.leaks.iter().collect(),
+        };
+        let timeout = self.rtt.timeout();
+        checkpoint::write(&self.plan, &self.wide, &self.deep, &rest, self.now, timeout)
+    }
+
+    /// What was counted.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// What was not believed.
+    pub fn drops(&self) -> &Drops {
+        &self.drops
+    }
+
+    /// How long answers are waited for, as far as is known now.
+    pub fn answer_timeout(&self) -> Duration {
+        self.rtt.timeout()
+    }
+
+    fn handle_packet(&mut self, now: Instant, vlan: Option<VlanId>, packet: &Packet<'_>) {
+        let judged = self
+            .judge
+            .judge(&self.cookies, &self.outstanding, vlan, packet);
+        match judged {
+            Judged::Reply(reply, reset) => {
+                if let (Answer::TcpOpen(port), Some(seq)) = (reply.answer, reset) {
+                    self.reset(&reply, port, seq, packet.eth_src);
+                }
+                self.handle_reply(now, reply);
+            }
+            Judged::Leak { vlan: asked, ip } => {
+                self.counters.leaks += 1;
+                if self.leaks.insert(asked, ip, slot(vlan)) {
+                    self.events.push_back(Event::Leak {
+                        vlan: asked,
+                        seen_vlan: vlan,
+                        ip,
+                        mac: packet.eth_src,
+                    });
+                }
+            }
+            Judged::Arp(source, request) => {
+                if !source.kernel_owned && self.may_answer(vlan, request.sender_ip.into()) {
+                    self.responder.handle_arp(&source, &request);
+                    self.rest = self.rest.sooner(Rest::Until(now));
+                }
+            }
+            Judged::Solicitation(source, solicitation) => {
+                if !source.kernel_owned && self.may_answer(vlan, solicitation.src.into()) {
+                    self.responder
+                        .handle_solicitation(&source, packet.eth_src, &solicitation);
+                    self.rest = self.rest.sooner(Rest::Until(now));
+                }
+            }
+            Judged::Echo(source, echo) => {
+                if !source.kernel_owned && self.may_answer(vlan, echo.ip.src) {
+                    self.responder.handle_echo(&source, packet.eth_src, &echo);
+                    self.rest = self.rest.sooner(Rest::Until(now));
+                }
+            }
+            Judged::Drop(reason) => self.drops.count(reason),
+        }
+    }
+
+    /// The last guard, for our answers: who is excluded gets none.
+    fn may_answer(&mut self, vlan: Option<VlanId>, asker: IpAddr) -> bool {
+        let excluded = self.plan.excluded(vlan, asker);
+        self.counters.suppressed += u64::from(excluded);
+        !excluded
+    }
+
+    /// A port has accepted a connection nobody wants. The kernel resets those from its own addresses.
+    fn reset(&mut self, reply: &Reply, port: u16, seq: u32, mac: MacAddr) {
+        let Some(segment) = self.plan.segment_of(reply.vlan, reply.ip) else {
+            return;
+        };
+        let route = &self.plan.routes()[segment.route as usize];
+        if route.kernel_owned || route.hop == Hop::Kernel {
+            return;
+        }
+        if self.resets.len() == RESETS_MAX {
+            self.counters.resets_dropped += 1;
+            return;
+        }
+        let (route, dst) = (segment.route, reply.ip);
+        self.resets.push_back(Reset {
+            route,
+            dst,
+            mac,
+            port,
+            seq,
+        });
+    }
+
+    /// Finds what was asked, notes the answer and says what it means.
+    fn learn(&mut self, now: Instant, reply: Reply) -> Result<(), RxDrop> {
+        let plan = self.plan.clone();
+        let segment = plan.segment_of(reply.vlan, reply.ip);
+        let segment = match segment {
+            Some(segment) => segment,
+            // A gateway is asked too, though it need not be a target.
+            None if reply.answer == Answer::Link => return Ok(()),
+            None => return Err(RxDrop::Unasked),
+        };
+        let asked = port_answer(reply.answer);
+        let port = asked.and_then(|(proto, port, ..)| plan.ports().index(proto, port));
+        if let Some(slot) = self.deep.find(reply.vlan, reply.ip) {
+            let port = port.ok_or(RxDrop::Duplicate)?;
+            let pass = self.deep.answer(slot, port).ok_or(RxDrop::Duplicate)?;
+            let rtt = self.believe(now, &reply, pass);
+            self.tell_port(&reply, rtt);
+            return Ok(());
+        }
+        if segment.kind == UnitKind::HostPort {
+            let port = port.ok_or(RxDrop::Unasked)?;
+            let unit = self.fresh(segment, reply.ip, Some(port))?;
+            let pass = self.wide.answer(unit);
+            let rtt = self.believe(now, &reply, pass);
+            if let Some(reason) = proves_up(&reply) {
+                self.list_host(&reply, reason, rtt);
+            }
+            self.tell_port(&reply, rtt);
+            return Ok(());
+        }
+        let unit = self.fresh(segment, reply.ip, None)?;
+        let on_link = plan.routes()[segment.route as usize].hop == Hop::OnLink;
+        if !is_discovery(&plan, reply.answer, on_link) {
+            return Err(RxDrop::Unasked);
+        }
+        let Some(reason) = proves_up(&reply) else {
+            return Ok(()); // somebody says that this question can't reach it; another may
+        };
+        let found = Found {
+            vlan: reply.vlan,
+            ip: reply.ip,
+            route: segment.route,
+            mac: reply.mac.filter(|_| on_link),
+            answered: port,
+        };
+        if !self.deep.admit(found, now) {
+            self.counters.overflowed += 1;
+            return Ok(());
+        }
+        let pass = self.wide.answer(unit);
+        let rtt = self.believe(now, &reply, pass);
+        self.tell_host(&reply, reason, found.mac, rtt);
+        if port.is_some() {
+            self.tell_port(&reply, rtt);
+        }
+        Ok(())
+    }
+
+    fn fresh(&self, segment: &Segment, ip: IpAddr, port: Option<u32>) -> Result<u64, RxDrop> {
+        match self.wide.place(&self.plan, segment, ip, port) {
+            Place::Fresh(unit) => Ok(unit),
+            Place::Answered => Err(RxDrop::Duplicate),
+            Place::Unasked => Err(RxDrop::Unasked),
+        }
+    }
+
+    /// Counts a first answer and learns from its time.
+    fn believe(&mut self, now: Instant, reply: &Reply, pass: u32) -> Option<Duration> {
+        self.counters.received += 1;
+        self.counters.count_answered(pass);
+        if let Some(rtt) = reply.rtt {
+            self.rtt.sample(rtt);
+            return Some(rtt);
+        }
+        let hash = self.cookies.hash(reply.ip, reply.answer.question());
+        let sent = self.outstanding.get(self.cookies.key(reply.vlan, hash))?;
+        let rtt = now - sent.first;
+        if sent.first == sent.last {
+            self.rtt.sample(rtt);
+            return Some(rtt);
+        }
+        self.rtt.sample_ambiguous(rtt, now - sent.last);
+        None
+    }
+
+    /// Says that a host whose units are its ports is up, the first time.
+    fn list_host(&mut self, reply: &Reply, reason: HostReason, rtt: Option<Duration>) {
+        if self.listed.contains(reply.vlan, reply.ip, 0) {
+            return;
+        }
+        if self.listed.insert(reply.vlan, reply.ip, 0) {
+            self.tell_host(reply, reason, None, rtt);
+        } else {
+            self.counters.hosts_unlisted += 1;
+        }
+    }
+
+    fn tell_host(
+        &mut self,
+        reply: &Reply,
+        reason: HostReason,
+        mac: Option<MacAddr>,
+        rtt: Option<Duration>,
+    ) {
+        self.counters.hosts_up += 1;
+        self.events.push_back(Event::Host {
+            vlan: reply.vlan,
+            ip: reply.ip,
+            reason,
+            mac,
+            rtt,
+            ttl: reply.ttl,
+        });
+    }
+
+    fn tell_port(&mut self, reply: &Reply, rtt: Option<Duration>) {
+        let Some((proto, port, state, reason)) = port_answer(reply.answer) else {
+            return;
+        };
+        self.counters.open += u64::from(state == PortState::Open);
+        if self.show.wants(state) {
+            self.events.push_back(Event::Port {
+                vlan: reply.vlan,
+                ip: reply.ip,
+                proto,
+                port,
+                state,
+                reason,
+                ttl: reply.ttl,
+                rtt,
+            });
+        }
+    }
+}
+
+/// Sends what others wait for: our answers and resets.
+fn answer(out: &mut Outbox<'_>, responder: &mut Responder, resets: &mut VecDeque<Reset>) {
+    while let Some(frame) = responder.peek() {
+        let tagged = frame[12..14] == sonde_wire::vlan::TPID.to_be_bytes();
+        let length = frame.len();
+        if !out.send(length, tagged, || responder.pop()) {
+            return;
+        }
+    }
+    while let Some(reset) = resets.front() {
+        let kind = ProbeKind::TcpRst {
+            port: reset.port,
+            seq: reset.seq,
+        };
+        if !out.ask(reset.route, reset.dst, reset.mac, kind) {
+            return;
+        }
+        resets.pop_front();
+    }
+}
+
+fn ask_gateways(out: &mut Outbox<'_>, neighbors: &mut Neighbors, events: &mut VecDeque<Event>) {
+    let mut gone = |vlan, ip| {
+        events.push_back(Event::NextHop {
+            vlan,
+            ip,
+            resolved: false,
+        })
+    };
+    while let Some(ask) = neighbors.poll(out.now, &mut gone) {
+        if !out.ask(ask.route, ask.ip, ask.to, crate::neighbor::question(ask.ip)) {
+            return;
+        }
+        neighbors.asked(out.now, out.timeout);
+    }
+}
+
+/// What an answer says of a port.
+fn port_answer(answer: Answer) -> Option<(Proto, u16, PortState, PortReason)> {
+    Some(match answer {
+        Answer::Link | Answer::Echo => return None,
+        Answer::TcpOpen(port) => (Proto::Tcp, port, PortState::Open, PortReason::SynAck),
+        Answer::TcpClosed(port) => (Proto::Tcp, port, PortState::Closed, PortReason::Rst),
+        Answer::UdpReply(port) => (Proto::Udp, port, PortState::Open, PortReason::UdpReply),
+        Answer::UdpClosed(port) => (
+            Proto::Udp,
+            port,
+            PortState::Closed,
+            PortReason::PortUnreachable,
+        ),
+        Answer::Filtered(proto, port) => (proto, port, PortState::Filtered, PortReason::Prohibited),
+    })
+}
+
+/// Why an answer proves its host up, if it does.
+fn proves_up(reply: &Reply) -> Option<HostReason> {
+    match reply.answer {
+        Answer::Link if reply.ip.is_ipv4() => Some(HostReason::ArpReply),
+        Answer::Link => Some(HostReason::NdpAdvertisement),
+        Answer::Echo => Some(HostReason::EchoReply),
+        Answer::TcpOpen(_) => Some(HostReason::SynAck),
+        Answer::TcpClosed(_) => Some(HostReason::Rst),
+        Answer::UdpReply(_) => Some(HostReason::UdpReply),
+        Answer::UdpClosed(_) => Some(HostReason::PortUnreachable),
+        Answer::Filtered(..) => None,
+    }
+}
+
+/// Whether this is an answer to a question that finds hosts.
+fn is_discovery(plan: &Plan, answer: Answer, on_link: bool) -> bool {
+    let probe = match answer {
+        Answer::Link => return on_link,
+        Answer::Echo => DiscoveryProbe::Echo,
+        Answer::TcpOpen(port) | Answer::TcpClosed(port) | Answer::Filtered(Proto::Tcp, port) => {
+            DiscoveryProbe::Tcp(port)
+        }
+        Answer::UdpReply(port) | Answer::UdpClosed(port) | Answer::Filtered(Proto::Udp, port) => {
+            DiscoveryProbe::Udp(port)
+        }
+    };
+    !on_link && plan.discovery().contains(&probe)
+}
+
+fn slot(vlan: Option<VlanId>) -> u16 {
+    vlan.map_or(0, VlanId::id)
+}
+
+/// Hosts that were told of, as 64 bits each. Two in 2^20 are taken for one with a chance of one in 2^25.
+#[derive(Clone, Debug)]
+struct Fingerprints {
+    hasher: SipHasher13,
+    set: HashSet<u64>,
+    max: usize,
+}
+
+impl Fingerprints {
+    /// The seed is the scan's, so that fingerprints stay the same across a resume.
+    fn new(seed: u64, max: usize) -> Self {
+        Self {
+            hasher: SipHasher13::new_with_keys(seed, 0x66_69_6e_67_65_72),
+            set: HashSet::new(),
+            max,
+        }
+    }
+
+    fn contains(&self, vlan: Option<VlanId>, ip: IpAddr, also: u16) -> bool {
+        self.set.contains(&self.of(vlan, ip, also))
+    }
+
+    /// False if it is there already or there is no room.
+    fn insert(&mut self, vlan: Option<VlanId>, ip: IpAddr, also: u16) -> bool {
+        self.set.len() < self.max && self.set.insert(self.of(vlan, ip, also))
+    }
+
+    fn extend(&mut self, fingerprints: &[u64]) {
+        self.set.extend(fingerprints);
+    }
+
+    fn iter(&self) -> impl Iterator<Item = u64> {
+        self.set.iter().copied()
+    }
+
+    fn of(&self, vlan: Option<VlanId>, ip: IpAddr, also: u16) -> u64 {
+        let mut bytes = [0; 21];
+        bytes[..2].copy_from_slice(&slot(vlan).to_be_bytes());
+        bytes[2..4].copy_from_slice(&also.to_be_bytes());
+        match ip {
+            IpAddr::V4(ip) => bytes[5..9].copy_from_slice(&ip.octets()),
+            IpAddr::V6(ip) => {
+                bytes[4] = 6;
+                bytes[5..].copy_from_slice(&ip.octets());
+            }
+        }
+        self.hasher.hash(&bytes)
+    }
+}

@@ -8,7 +8,9 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use sonde_link::offload::{OffloadError, turn_off_offloads};
-use sonde_link::{FrameBatch, FrameLink, OpenError, PacketLink, PacketOptions, RxBatch, RxFrame};
+use sonde_link::{
+    FrameBatch, FrameLink, LinkCounters, OpenError, PacketLink, PacketOptions, RxBatch, RxFrame,
+};
 use sonde_wire::{MacAddr, VlanId};
 
 use crate::namespace::{Namespace, SysctlError, set_sysctl};
@@ -49,8 +51,8 @@ pub struct FabricCounters {
     pub lost_receiving: u64,
     /// Frames lost on their way out, because a station did not take them.
     pub lost_sending: u64,
-    /// Frames not passed on because they were longer than a frame of this network or had half a check sum:
-    /// somebody's offloads are on.
+    /// Frames not passed on because they were longer than a frame of this network had half a check sum
+    /// (somebody's offloads are on), or had the reserved tag 4095.
     pub unfit: u64,
 }
 
@@ -67,17 +69,20 @@ pub(crate) struct Wire<'a> {
 pub(crate) struct Fabric {
     counters: Arc<Mutex<FabricCounters>>,
     thread: Option<std::thread::JoinHandle<()>>,
+    begin: Option<mpsc::Sender<()>>,
     stop: Option<PipeWriter>,
 }
 
 impl Fabric {
-    /// Makes every wire, opens every port and starts to forward. The far ends are still down.
+    /// Makes every wire and opens every port. The far ends are still down, and nothing is forwarded
+    /// before [`Fabric::begin`]: what stations say until then waits at their ports.
     pub(crate) fn start(wires: &[Wire<'_>]) -> Result<Self, FabricError> {
         let resource = |what| move |source| FabricError::Resource(what, source);
         let (stopped, stop) = io::pipe().map_err(resource("pipe"))?;
         let counters = Arc::new(Mutex::new(FabricCounters::default()));
         let shared = Arc::clone(&counters);
         let (tell, told) = mpsc::channel();
+        let (begin, begun) = mpsc::channel();
         let ports: Vec<Port> = wires.iter().map(|wire| wire.port.clone()).collect();
         // Links are made by a first, scoped thread that may borrow the wires; the second inherits its
         // namespace and stays.
@@ -91,6 +96,8 @@ impl Fabric {
                     match links {
                         Ok(links) => {
                             let _heard = tell.send(Ok(()));
+                            // Given up before it began, it still takes the trunk away.
+                            let _begun = begun.recv();
                             Forwarding::new(Switch::new(ports), links, shared).run(&stopped);
                         }
                         Err(error) => drop(tell.send(Err(error))),
@@ -104,10 +111,19 @@ impl Fabric {
         let fabric = Self {
             counters,
             thread: Some(thread),
+            begin: Some(begin),
             stop: Some(stop),
         };
         told.recv().unwrap_or(Err(FabricError::Died))?;
         Ok(fabric)
+    }
+
+    /// Starts to forward; to be called once every station is up.
+    pub(crate) fn begin(&mut self) {
+        if let Some(begin) = self.begin.take() {
+            // If the thread is gone, `is_alive` says so.
+            let _heard = begin.send(());
+        }
     }
 
     pub(crate) fn counters(&self) -> FabricCounters {
@@ -125,6 +141,7 @@ impl Fabric {
 impl Drop for Fabric {
     fn drop(&mut self) {
         self.stop.take();
+        self.begin.take();
         if let Some(thread) = self.thread.take() {
             // A panic there was reported where it happened.
             let _ended = thread.join();
@@ -202,6 +219,8 @@ const OFFERS: usize = 64;
 struct Forwarding {
     switch: Switch,
     links: Vec<PacketLink>,
+    /// What each link had counted when it was last received from.
+    seen: Vec<LinkCounters>,
     out: Vec<FrameBatch>,
     exits: Vec<Exit>,
     counts: FabricCounters,
@@ -214,10 +233,12 @@ impl Forwarding {
             .iter()
             .map(|_| FrameBatch::with_slot(BATCH, FRAME_MAX))
             .collect();
+        let seen = vec![LinkCounters::default(); links.len()];
         let (exits, counts) = (Vec::new(), FabricCounters::default());
         Self {
             switch,
             links,
+            seen,
             out,
             exits,
             counts,
@@ -282,6 +303,7 @@ impl Forwarding {
         for frame in batch.iter() {
             self.forward(port, &frame);
         }
+        self.seen[port] = self.links[port].counters();
     }
 
     fn forward(&mut self, port: usize, frame: &RxFrame<'_>) {
@@ -332,9 +354,16 @@ impl Forwarding {
         out.clear();
     }
 
-    fn publish(&mut self) {
-        self.counts.switch = self.switch.counters();
-        *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = self.counts;
+    fn publish(&self) {
+        let sum = |count: fn(&LinkCounters) -> u64| self.seen.iter().map(count).sum::<u64>();
+        let counts = FabricCounters {
+            switch: self.switch.counters(),
+            lost_receiving: sum(|seen| seen.rx_dropped),
+            lost_sending: self.counts.lost_sending + sum(|seen| seen.tx_refused),
+            unfit: self.counts.unfit + sum(|seen| seen.rx_malformed),
+            ..self.counts
+        };
+        *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = counts;
     }
 }
 

@@ -16,6 +16,8 @@ use rustix::fs::FlockOperation;
 use rustix::process::{Pid, PidfdFlags, Signal, getuid, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
+use crate::namespace::join_namespaces;
+
 /// How long a holder may take to end by itself; then it is killed.
 const END_TIME_MAX: Duration = Duration::from_secs(5);
 
@@ -33,6 +35,15 @@ pub enum HolderError {
         /// On what.
         path: PathBuf,
         /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The holder's namespaces can not be entered.
+    #[error("cannot enter the lab of process {pid}; it belongs to another user or has just ended")]
+    Join {
+        /// The holder.
+        pid: u32,
+        /// What the kernel said.
         #[source]
         source: io::Error,
     },
@@ -112,6 +123,11 @@ impl LabFolder {
         self.0.join("lab.toml")
     }
 
+    /// The targets of a scan of the whole lab, one a line.
+    pub fn targets_file(&self) -> PathBuf {
+        self.0.join("targets.txt")
+    }
+
     /// What the holder has to say.
     pub fn log_file(&self) -> PathBuf {
         self.0.join("holder.log")
@@ -174,7 +190,12 @@ impl LabFolder {
 
     /// Forgets the holder and the files of its lab; the log stays.
     pub fn forget(&self) {
-        for path in [self.holder_file(), self.trunk_file(), self.lab_file()] {
+        for path in [
+            self.holder_file(),
+            self.trunk_file(),
+            self.targets_file(),
+            self.lab_file(),
+        ] {
             // What is not there is forgotten already.
             let _removed = fs::remove_file(path);
         }
@@ -189,6 +210,26 @@ impl Holder {
     /// True if this very process still runs.
     pub fn is_running(self) -> bool {
         start_ticks(self.pid) == Some(self.start_ticks)
+    }
+
+    /// Moves the whole calling process into the holder's user and network namespaces: to the trunk port.
+    ///
+    /// Call it first thing: the process must have one thread only.
+    ///
+    /// # Errors
+    /// When the holder is gone, or belongs to somebody else.
+    pub fn join(self) -> Result<(), HolderError> {
+        let failed = |source| HolderError::Join {
+            pid: self.pid,
+            source,
+        };
+        join_namespaces(self.pid).map_err(failed)?;
+        // Otherwise the namespaces may be those of another process that got the id.
+        if self.is_running() {
+            Ok(())
+        } else {
+            Err(failed(io::ErrorKind::NotFound.into()))
+        }
     }
 
     /// Ends it and waits until it is gone; first by asking, after a while by force. A process that only

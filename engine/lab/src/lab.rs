@@ -112,6 +112,7 @@ impl Lab {
                 LabError::Machine { name, source }
             })?;
         }
+        lab.fabric.begin();
         Ok(lab)
     }
 

@@ -28,7 +28,7 @@ pub use fabric::{FabricCounters, FabricError};
 pub use holder::{Holder, HolderError, LabFolder};
 pub use lab::{Lab, LabError, TRUNK, TrunkError};
 pub use machine::MachineError;
-pub use namespace::{EnterError, Namespace, SysctlError, enter_namespaces, join_namespaces};
+pub use namespace::{EnterError, Namespace, SysctlError, enter_namespaces};
 pub use netlink::NetlinkError;
 pub use prefix::{InvalidPrefix, Prefix};
 pub use services::{InvalidService, Kind, Service};

@@ -88,7 +88,7 @@ pub fn enter_namespaces() -> Result<(), EnterError> {
 ///
 /// # Errors
 /// When the process is gone, or belongs to somebody else.
-pub fn join_namespaces(pid: u32) -> io::Result<()> {
+pub(crate) fn join_namespaces(pid: u32) -> io::Result<()> {
     let open = |name| File::open(format!("/proc/{pid}/ns/{name}"));
     let (user, net) = (open("user")?, open("net")?);
     // The user namespace goes first: its privileges are what lets us into the other. Ours can not be

@@ -158,7 +158,7 @@ impl Topology {
         let routed = self.routed();
         let way = routed
             .iter()
-            .find(|routed| network.prefixes.iter().any(|p| routed.to == *p));
+            .find(|routed| network.prefixes.contains(&routed.to));
         way.map(|routed| routed.vlan)
     }
 }

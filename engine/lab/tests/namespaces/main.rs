@@ -4,6 +4,12 @@
 //! this binary is its own harness: `main` starts itself anew for each case and each kind of user, and only the
 //! new process, still single-threaded, enters namespaces of its own and runs the case there.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test binary; clippy knows only those of the usual harness"
+)]
+#![allow(clippy::print_stdout, reason = "the harness reports there")]
+
 mod trunk_side;
 mod wire;
 
@@ -18,7 +24,7 @@ use std::time::{Duration, Instant};
 use sonde_core::observation::Proto;
 use sonde_lab::{Behaviour, Lab, LabError, Machine, TRUNK, Topology, enter_namespaces};
 
-const CASES: [(&str, fn()); 8] = [
+const CASES: [(&str, fn()); 9] = [
     (
         "hosts_answer_in_their_vlan_and_no_other",
         trunk_side::hosts_answer_in_their_vlan_and_no_other,
@@ -30,6 +36,10 @@ const CASES: [(&str, fn()); 8] = [
     (
         "the_switch_loses_no_frame",
         trunk_side::the_switch_loses_no_frame,
+    ),
+    (
+        "no_frame_is_lost_silently",
+        trunk_side::no_frame_is_lost_silently,
     ),
     (
         "every_open_port_accepts_and_no_other",
@@ -107,7 +117,6 @@ fn run_inside(program: &Path, case: &str, user: Option<u32>) -> bool {
 
 fn inside(case: &str) -> ExitCode {
     if let Err(error) = enter_namespaces() {
-        // Fails on a machine where the lab can not be: the lab is part of what must work.
         eprintln!("SKIPPED {case}: {error}");
         return ExitCode::SUCCESS;
     }

@@ -1,5 +1,10 @@
 //! End-to-end tests of the built `sonde`: one binary, a file a subject.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "whatever a test did not expect is its failure"
+)]
+
 mod harness;
 mod memory;
 mod panel;

@@ -16,7 +16,10 @@ pub(crate) struct Clock {
 impl Clock {
     /// A clock whose zero is now.
     pub(crate) fn start() -> Self {
-        Self { epoch: std::time::Instant::now(), started: OffsetDateTime::now_utc() }
+        Self {
+            epoch: std::time::Instant::now(),
+            started: OffsetDateTime::now_utc(),
+        }
     }
 
     /// Now.

@@ -97,12 +97,17 @@ impl Driver<'_> {
             if sweep.poll_timeout().is_some_and(|due| due <= now) {
                 sweep.handle_timeout(now);
             }
-            let wait = match exchange.transmit(&self.clock, sweep).map_err(Broken::Link)? {
+            let wait = match exchange
+                .transmit(&self.clock, sweep)
+                .map_err(Broken::Link)?
+            {
                 Next::More => Duration::ZERO,
                 Next::Full => WAIT_MIN,
                 Next::Idle => self.wait(sweep, ticks.next),
             };
-            exchange.receive(&self.clock, sweep, wait).map_err(Broken::Link)?;
+            exchange
+                .receive(&self.clock, sweep, wait)
+                .map_err(Broken::Link)?;
             self.hand_over(sweep)?;
             self.writer.send_capture(exchange.captured(), false)?;
             if sweep.is_done() {
@@ -207,12 +212,17 @@ impl Meter {
         let seconds = now.saturating_since(self.at).as_secs_f64();
         let rate = (progress.sent - self.sent) as f64 / seconds.max(1e-9);
         // The mean of the last two intervals: about a second.
-        progress.rate_pps = if self.sent == 0 { rate } else { (rate + self.rate) / 2.0 };
+        progress.rate_pps = if self.sent == 0 {
+            rate
+        } else {
+            (rate + self.rate) / 2.0
+        };
         (self.at, self.sent, self.rate) = (now, progress.sent, rate);
         let elapsed = now.saturating_since(Instant::ZERO).as_secs_f64();
         // Before that an estimate is a guess.
         if progress.fraction > 0.001 && elapsed > 2.0 {
-            progress.left_s = Some((elapsed * (1.0 - progress.fraction) / progress.fraction) as u64);
+            progress.left_s =
+                Some((elapsed * (1.0 - progress.fraction) / progress.fraction) as u64);
         }
         progress
     }

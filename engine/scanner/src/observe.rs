@@ -14,7 +14,14 @@ use crate::clock::Clock;
 pub(crate) fn observation(clock: &Clock, now: Instant, event: Event) -> Option<Observation> {
     let time = clock.wall(now);
     Some(match event {
-        Event::Host { vlan, ip, reason, mac, rtt, ttl } => Observation::Host(HostObservation {
+        Event::Host {
+            vlan,
+            ip,
+            reason,
+            mac,
+            rtt,
+            ttl,
+        } => Observation::Host(HostObservation {
             vlan,
             ip,
             state: HostState::Up,
@@ -25,13 +32,41 @@ pub(crate) fn observation(clock: &Clock, now: Instant, event: Event) -> Option<O
             ttl,
             time,
         }),
-        Event::Port { vlan, ip, proto, port, state, reason, ttl, rtt } => {
+        Event::Port {
+            vlan,
+            ip,
+            proto,
+            port,
+            state,
+            reason,
+            ttl,
+            rtt,
+        } => {
             let rtt_us = rtt.map(micros);
-            Observation::Port(PortObservation { vlan, ip, proto, port, state, reason, ttl, rtt_us, time })
+            Observation::Port(PortObservation {
+                vlan,
+                ip,
+                proto,
+                port,
+                state,
+                reason,
+                ttl,
+                rtt_us,
+                time,
+            })
         }
-        Event::Leak { vlan, seen_vlan, ip, mac } => {
-            Observation::Leak(LeakObservation { vlan, seen_vlan, ip, mac, time })
-        }
+        Event::Leak {
+            vlan,
+            seen_vlan,
+            ip,
+            mac,
+        } => Observation::Leak(LeakObservation {
+            vlan,
+            seen_vlan,
+            ip,
+            mac,
+            time,
+        }),
         Event::NextHop { .. } => return None,
     })
 }

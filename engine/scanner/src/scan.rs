@@ -114,7 +114,12 @@ impl Scan {
         let names = environment::resolve(request)?;
         let (link, environment, notes) = links::open(request, names)?;
         let plan = Arc::new(Plan::new(request, &environment, policy)?);
-        Ok(Self { plan, link, notes, resume: request.resume.clone() })
+        Ok(Self {
+            plan,
+            link,
+            notes,
+            resume: request.resume.clone(),
+        })
     }
 
     /// The plan alone, as it would run; opens no link, so it needs no privileges.
@@ -154,7 +159,10 @@ impl Scan {
             plan.ports().len(),
             plan.frames_max(),
             self.link.describe(),
-            self.notes.iter().map(|note| format!("; {note}")).collect::<String>()
+            self.notes
+                .iter()
+                .map(|note| format!("; {note}"))
+                .collect::<String>()
         )
     }
 
@@ -201,7 +209,10 @@ impl Scan {
             version: OBSERVATION_VERSION,
             id: id.clone(),
             started: clock.wall(now),
-            request: Box::new(ScanRequest { resume: None, ..self.plan.request().clone() }),
+            request: Box::new(ScanRequest {
+                resume: None,
+                ..self.plan.request().clone()
+            }),
         };
         let driver = Driver {
             clock,
@@ -215,12 +226,20 @@ impl Scan {
         match ended {
             Ok((end, summary, checkpoint)) => {
                 written.map_err(ScanError::Write)?;
-                Ok(Outcome { id, end, summary, checkpoint })
+                Ok(Outcome {
+                    id,
+                    end,
+                    summary,
+                    checkpoint,
+                })
             }
-            Err(Broken::Link(source)) => Err(ScanError::Broke { link: link_name, source }),
-            Err(Broken::Writer) => {
-                Err(ScanError::Write(written.err().unwrap_or_else(|| io::ErrorKind::Other.into())))
-            }
+            Err(Broken::Link(source)) => Err(ScanError::Broke {
+                link: link_name,
+                source,
+            }),
+            Err(Broken::Writer) => Err(ScanError::Write(
+                written.err().unwrap_or_else(|| io::ErrorKind::Other.into()),
+            )),
         }
     }
 }
@@ -236,6 +255,8 @@ fn effective(request: &ScanRequest) -> Result<ScanRequest, ScanError> {
     let drawn = || Uuid::new_v4().as_u128() as u64 & ((1 << SEED_BITS) - 1);
     let of_checkpoint = request.resume.as_ref().map(|checkpoint| checkpoint.seed);
     let seed = request.seed.or(of_checkpoint).unwrap_or_else(drawn);
-    Ok(ScanRequest { seed: Some(seed), ..request.clone() })
+    Ok(ScanRequest {
+        seed: Some(seed),
+        ..request.clone()
+    })
 }
-

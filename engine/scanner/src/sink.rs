@@ -33,8 +33,10 @@ impl FileSink {
         checkpoint: Option<&Path>,
     ) -> Result<Self, OutputError> {
         if let Some(path) = checkpoint {
-            CheckpointFile::try_writing(path)
-                .map_err(|source| OutputError::Open { path: path.to_path_buf(), source })?;
+            CheckpointFile::try_writing(path).map_err(|source| OutputError::Open {
+                path: path.to_path_buf(),
+                source,
+            })?;
         }
         Ok(Self {
             outputs: Outputs::open(specs, marks)?,
@@ -60,7 +62,9 @@ impl Sink for FileSink {
                 Ok(())
             }
             Observation::Checkpoint(checkpoint) => {
-                let Some(path) = &self.checkpoint else { return Ok(()) };
+                let Some(path) = &self.checkpoint else {
+                    return Ok(());
+                };
                 // What the checkpoint covers is on the disk before the checkpoint is.
                 let outputs = self.outputs.sync()?;
                 CheckpointFile::new(self.request.clone(), checkpoint.clone(), outputs).write(path)

@@ -78,12 +78,19 @@ struct PolicyFile {
 /// # Errors
 /// When the file is not there, is no TOML, or its policy has unknown keys.
 pub fn read_policy(path: &Path) -> Result<Policy, WorkError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| WorkError::Policy { path: path.to_path_buf(), source })?;
+    let text = std::fs::read_to_string(path).map_err(|source| WorkError::Policy {
+        path: path.to_path_buf(),
+        source,
+    })?;
     let file: PolicyFile = toml::from_str(&text).map_err(|error| {
-        let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+        let line = error
+            .span()
+            .map_or(1, |span| text[..span.start].matches('\n').count() + 1);
         let reason = format!("line {line}, {}", error.message().replace('\n', ", "));
-        WorkError::PolicyForm { path: path.to_path_buf(), reason }
+        WorkError::PolicyForm {
+            path: path.to_path_buf(),
+            reason,
+        }
     })?;
     Ok(file.policy)
 }
@@ -104,7 +111,10 @@ pub fn work<W: Write + Send + 'static>(
         Ok(scan.run(sink, &stop, Options { checkpoints: true })?.end)
     });
     if let Err(error) = &outcome {
-        let line = WorkerError { message: chain(error), refused: error.is_refusal() };
+        let line = WorkerError {
+            message: chain(error),
+            refused: error.is_refusal(),
+        };
         let mut output = output();
         // Whoever would have read it may be gone: then nobody is left to be told.
         let _ = write_line(&mut output, &Observation::Error(line)).and_then(|()| output.flush());
@@ -116,7 +126,10 @@ fn prepare(config: Option<&Path>, input: &mut impl BufRead) -> Result<Scan, Work
     // First of all: without a policy that can be read nothing is done.
     let policy = config.map(read_policy).transpose()?.unwrap_or_default();
     let mut line = Vec::new();
-    input.take(REQUEST_MAX).read_until(b'\n', &mut line).map_err(WorkError::Read)?;
+    input
+        .take(REQUEST_MAX)
+        .read_until(b'\n', &mut line)
+        .map_err(WorkError::Read)?;
     let request: ScanRequest = serde_json::from_slice(&line).map_err(WorkError::Request)?;
     Ok(Scan::prepare(&request, &policy)?)
 }
@@ -128,7 +141,9 @@ fn cancel_at_end(mut input: impl BufRead + Send + 'static, stop: Stop) -> Result
         let _ = io::copy(&mut input, &mut io::sink());
         stop.ask();
     };
-    let thread = std::thread::Builder::new().name("cancel".to_owned()).spawn(wait);
+    let thread = std::thread::Builder::new()
+        .name("cancel".to_owned())
+        .spawn(wait);
     thread.map(drop).map_err(WorkError::Start)
 }
 
@@ -142,4 +157,139 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// What a worker wrote.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Lines {
+        fn read(&self) -> Vec<Observation> {
+            let bytes = self.0.lock().unwrap();
+            let lines = bytes.split_inclusive(|&b| b == b'\n');
+            lines
+                .map(|line| serde_json::from_slice(line).unwrap())
+                .collect()
+        }
+    }
+
+    /// An input that ends only when the other end is dropped.
+    fn held_open(line: &str) -> (impl BufRead + Send + 'static, impl Drop) {
+        let (reader, mut writer) = io::pipe().unwrap();
+        writer.write_all(line.as_bytes()).unwrap();
+        (
+            io::BufReader::new(reader),
+            std::os::fd::OwnedFd::from(writer),
+        )
+    }
+
+    #[test]
+    fn the_policy_is_one_table_of_the_configuration() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("appliance.toml");
+        let text = "[system]\nmanage = false\n[policy]\nnever_scan = [\"10.0.0.1\"]\n";
+        std::fs::write(&path, text).unwrap();
+        assert_eq!(read_policy(&path).unwrap().never_scan, ["10.0.0.1"]);
+        std::fs::write(&path, "[system]\nmanage = false\n").unwrap();
+        assert_eq!(read_policy(&path).unwrap(), Policy::default());
+        std::fs::write(&path, "\n[policy]\nnever_skan = []\n").unwrap();
+        let error = read_policy(&path).unwrap_err();
+        assert!(
+            matches!(&error, WorkError::PolicyForm { reason, .. } if reason.contains("line 3") && reason.contains("never_skan")),
+            "{error}"
+        );
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(read_policy(&path), Err(WorkError::Policy { .. })));
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused_in_a_line_of_its_own() {
+        let lines = Lines::default();
+        let (input, _open) = held_open("{\"targets\":[],\"nonsense\":1}\n");
+        let error = work(None, input, || lines.clone()).unwrap_err();
+        assert!(matches!(error, WorkError::Request(_)));
+        let read = lines.read();
+        let [Observation::Error(line)] = &read[..] else {
+            panic!("{read:?}")
+        };
+        assert!(
+            line.refused && line.message.contains("nonsense"),
+            "{line:?}"
+        );
+    }
+
+    #[test]
+    fn without_a_readable_policy_nothing_is_scanned() {
+        let lines = Lines::default();
+        let (input, _open) = held_open("{\"targets\":[\"127.0.0.1\"],\"link\":\"connect\"}\n");
+        let error = work(Some(Path::new("/nowhere/a.toml")), input, || lines.clone()).unwrap_err();
+        assert!(matches!(error, WorkError::Policy { .. }));
+        assert!(matches!(&lines.read()[..], [Observation::Error(line)] if !line.refused));
+    }
+
+    #[test]
+    fn a_request_on_stdin_is_a_result_on_stdout() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let lines = Lines::default();
+        let request = format!(
+            "{{\"targets\":[\"127.0.0.1\"],\"ports\":\"{port}\",\"link\":\"connect\",\"discovery\":\"none\"}}\n"
+        );
+        let (input, _open) = held_open(&request);
+        let end = work(None, input, || lines.clone()).unwrap();
+        assert_eq!(end, End::Complete);
+        let read = lines.read();
+        assert!(
+            matches!(read.first(), Some(Observation::Scan(_))),
+            "{read:?}"
+        );
+        let open = read
+            .iter()
+            .filter(|o| matches!(o, Observation::Port(p) if p.port == port));
+        assert_eq!(open.count(), 1, "{read:?}");
+        assert!(
+            matches!(read.last(), Some(Observation::Summary(s)) if s.complete),
+            "{read:?}"
+        );
+    }
+
+    #[test]
+    fn the_end_of_stdin_cancels_and_partial_results_come() {
+        let lines = Lines::default();
+        // Two hours at one packet a second.
+        let request = "{\"targets\":[\"127.0.0.0/20\"],\"ports\":\"1,2\",\"link\":\"connect\",\
+                       \"discovery\":\"none\",\"rate_pps\":1}\n";
+        let (input, open) = held_open(request);
+        drop(open);
+        let end = work(None, input, || lines.clone()).unwrap();
+        assert_eq!(end, End::Stopped);
+        let read = lines.read();
+        let [
+            ..,
+            Observation::Checkpoint(_),
+            Observation::Summary(summary),
+        ] = &read[..]
+        else {
+            panic!("{read:?}")
+        };
+        assert!(!summary.complete);
+    }
 }

@@ -49,7 +49,8 @@ impl AttemptExchange {
             ProbeKind::TcpSyn { port } => self.link.submit(TCP, SocketAddr::new(probe.dst, port)),
             ProbeKind::Udp { port } => {
                 let bytes = payload::at(payload::index(port)).bytes;
-                self.link.submit_udp(UDP, SocketAddr::new(probe.dst, port), bytes)
+                self.link
+                    .submit_udp(UDP, SocketAddr::new(probe.dst, port), bytes)
             }
             // The kernel asks by ARP and NDP itself, resets what it does not want, and lends no echo.
             ProbeKind::Arp | ProbeKind::Ndp | ProbeKind::Echo | ProbeKind::TcpRst { .. } => true,
@@ -102,7 +103,11 @@ impl Exchange for AttemptExchange {
 /// What an outcome says of the host; `None` for silence, and for what went wrong on this machine.
 fn reply(outcome: &ConnectOutcome) -> Option<Reply> {
     let port = outcome.addr.port();
-    let proto = if outcome.token == UDP { Proto::Udp } else { Proto::Tcp };
+    let proto = if outcome.token == UDP {
+        Proto::Udp
+    } else {
+        Proto::Tcp
+    };
     let answer = match (&outcome.result, proto) {
         (ConnectResult::Open, Proto::Tcp) => Answer::TcpOpen(port),
         (ConnectResult::Open, Proto::Udp) => Answer::UdpReply(port),
@@ -129,7 +134,13 @@ mod tests {
 
     fn outcome(token: u64, result: ConnectResult) -> ConnectOutcome {
         let addr = "192.0.2.9:80".parse().unwrap();
-        ConnectOutcome { token, addr, result, rtt: Duration::from_millis(1), reply: Vec::new() }
+        ConnectOutcome {
+            token,
+            addr,
+            result,
+            rtt: Duration::from_millis(1),
+            reply: Vec::new(),
+        }
     }
 
     #[test]

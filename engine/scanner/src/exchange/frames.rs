@@ -62,9 +62,9 @@ impl<L: FrameLink> FrameExchange<L> {
         sweep.poll_transmit(now, TX_BATCH, &mut self.wanted);
         for transmit in &self.wanted {
             let fits = match transmit {
-                Transmit::Probe(probe) => {
-                    self.batch.push_with(|frame| self.templates.fill(probe, frame))
-                }
+                Transmit::Probe(probe) => self
+                    .batch
+                    .push_with(|frame| self.templates.fill(probe, frame)),
                 Transmit::Frame(bytes) => self.batch.push_with(|frame| {
                     frame[..bytes.len()].copy_from_slice(bytes);
                     bytes.len()
@@ -93,7 +93,14 @@ impl<L: FrameLink> Exchange for FrameExchange<L> {
             for index in from..self.taken {
                 let frame = self.batch.frame(index);
                 let time = clock.unix_nanos(now);
-                pcapng::frame(blocks, time, Direction::Out, None, frame, frame.len() as u32);
+                pcapng::frame(
+                    blocks,
+                    time,
+                    Direction::Out,
+                    None,
+                    frame,
+                    frame.len() as u32,
+                );
             }
         }
         Ok(match self.taken {
@@ -110,13 +117,23 @@ impl<L: FrameLink> Exchange for FrameExchange<L> {
         for frame in self.received.iter() {
             let age = u64::try_from(frame.meta.age.as_nanos()).unwrap_or(u64::MAX);
             let arrived = Instant::from_nanos(now.as_nanos().saturating_sub(age));
-            let checksums =
-                if frame.meta.checksum_ready { Checksums::Verify } else { Checksums::Trust };
-            sweep.handle_frame(arrived, frame.meta.vlan, frame.bytes, checksums);
+            let checksums = if frame.meta.checksum_ready {
+                Checksums::Verify
+            } else {
+                Checksums::Trust
+            };
+            sweep.handle_frame_with(arrived, frame.meta.vlan, frame.bytes, checksums);
             if let Some(blocks) = &mut self.capture {
                 let time = clock.unix_nanos(arrived);
                 let length = frame.meta.wire_length;
-                pcapng::frame(blocks, time, Direction::In, frame.meta.vlan, frame.bytes, length);
+                pcapng::frame(
+                    blocks,
+                    time,
+                    Direction::In,
+                    frame.meta.vlan,
+                    frame.bytes,
+                    length,
+                );
             }
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sonde_core::request::ScanRequest;
 use sonde_protocol::device::{DesiredSettings, JobOffer, JobState, OnLostContact, Outcome};
-use sonde_protocol::ids::{ApplianceId, LeaseToken};
+use sonde_protocol::ids::{ApplianceId, JobId, LeaseToken};
 
 use crate::spool::Key;
 use crate::store::{self, StoreError};
@@ -29,9 +29,10 @@ pub struct Appliance {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Attempt {
-    /// Which.
-    #[serde(flatten)]
-    pub key: AttemptKey,
+    /// Which job.
+    pub job: JobId,
+    /// Which attempt at it.
+    pub attempt: u32,
     /// Fences it.
     pub lease: LeaseToken,
     /// What to scan.
@@ -57,20 +58,12 @@ pub struct Ending {
     pub error: Option<String>,
 }
 
-/// [`Key`] as written in the ledger.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AttemptKey {
-    /// The job.
-    pub job: sonde_protocol::ids::JobId,
-    /// The attempt.
-    pub attempt: u32,
-}
-
 impl Attempt {
     /// A job as offered.
     pub fn offered(offer: JobOffer) -> Self {
         Self {
-            key: AttemptKey { job: offer.job, attempt: offer.attempt },
+            job: offer.job,
+            attempt: offer.attempt,
             lease: offer.lease,
             request: offer.request,
             on_lost_contact: offer.on_lost_contact,
@@ -81,7 +74,7 @@ impl Attempt {
 
     /// Names its stream in the spool.
     pub fn key(&self) -> Key {
-        Key { job: self.key.job, attempt: self.key.attempt }
+        Key { job: self.job, attempt: self.attempt }
     }
 }
 
@@ -162,8 +155,6 @@ pub fn judge(have: Option<&DesiredSettings>, got: &DesiredSettings) -> Desired {
 
 #[cfg(test)]
 mod tests {
-    use sonde_protocol::ids::JobId;
-
     use super::*;
 
     fn offer() -> JobOffer {

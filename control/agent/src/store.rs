@@ -46,8 +46,12 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     let new = PathBuf::from(name);
-    let mut options = OpenOptions::new();
-    let opened = options.write(true).create(true).truncate(true).mode(0o600).open(&new);
+    // What a crash left may belong to another mode: begin with a file of our own.
+    match std::fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io("replace", &new)(error)),
+        _ => {}
+    }
+    let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new);
     let mut file = opened.map_err(io("create", &new))?;
     file.write_all(bytes).map_err(io("write", &new))?;
     file.sync_all().map_err(io("write", &new))?;

@@ -29,12 +29,14 @@ criterion_main!(benches);
 fn order(criterion: &mut Criterion) {
     let order = Order::new(1 << 48, 7);
     let mut position = 0;
-    criterion.bench_function("order/at", |bencher| {
-        bencher.iter(|| {
-            position = (position + 1) & ((1 << 48) - 1);
-            order.at(black_box(position))
+    criterion
+        .benchmark_group("order")
+        .bench_function("at", |bencher| {
+            bencher.iter(|| {
+                position = (position + 1) & ((1 << 48) - 1);
+                order.at(black_box(position))
+            });
         });
-    });
 }
 
 /// What a SYN to one port of one host in one VLAN carries.

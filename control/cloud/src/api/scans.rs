@@ -70,7 +70,10 @@ pub(super) async fn create(
     Sent(scan): Sent<CreateScan>,
 ) -> Result<(StatusCode, Json<ScanView>), Problem> {
     check_request(&scan.request)?;
-    let appliance = pick(cloud.store().appliances().await?, scan.appliance.as_deref())?;
+    let appliance = pick(
+        &cloud.store().appliances().await?,
+        scan.appliance.as_deref(),
+    )?;
     let name = match &scan.name {
         Some(name) => checked_name(name)?.to_owned(),
         None => scan.request.targets[0]
@@ -173,14 +176,14 @@ fn check_request(request: &ScanRequest) -> Result<(), Problem> {
 }
 
 /// The appliance of that name or id, or the only one.
-fn pick(all: Vec<Appliance>, wanted: Option<&str>) -> Result<ApplianceId, Problem> {
+fn pick(all: &[Appliance], wanted: Option<&str>) -> Result<ApplianceId, Problem> {
     let names = || {
         all.iter()
             .map(|a| a.name.as_str())
             .collect::<Vec<_>>()
             .join(", ")
     };
-    let found = match (wanted, all.as_slice()) {
+    let found = match (wanted, all) {
         (_, []) => {
             return Err(Problem::conflict(
                 "there is no appliance yet: activate one first",

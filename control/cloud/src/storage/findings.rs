@@ -221,6 +221,8 @@ type PortRow = (
     i64,
 );
 
+type LeakRow = (i64, i64, Vec<u8>, String, i64, i64, i64);
+
 impl Store {
     /// At most `limit` hosts of a job after `after`, by VLAN and address.
     pub async fn hosts(
@@ -303,7 +305,7 @@ impl Store {
 
     /// The leaks of a job, at most [`LEAKS_MAX`].
     pub async fn leaks(&self, job: JobId) -> Result<Vec<LeakFinding>, StoreError> {
-        let rows: Vec<(i64, i64, Vec<u8>, String, i64, i64, i64)> = sqlx::query_as(
+        let rows: Vec<LeakRow> = sqlx::query_as(
             "SELECT vlan, seen_vlan, ip, mac, first, last, sightings FROM leaks \
              WHERE job = (SELECT key FROM jobs WHERE id = ?) ORDER BY vlan, seen_vlan, ip, mac LIMIT ?",
         )

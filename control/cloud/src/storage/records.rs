@@ -108,6 +108,9 @@ pub struct Attempt {
     pub complete: bool,
 }
 
+/// Keys of job and attempt, next sequence number, running digest, lease, digest committed.
+type AttemptRow = (i64, i64, i64, Vec<u8>, String, Option<String>);
+
 /// A commit refused so often can not come right: the box's spool is damaged. The job fails, its records stay.
 const REFUSALS_MAX: u32 = 20;
 
@@ -124,7 +127,7 @@ impl Store {
         now: Moment,
     ) -> Result<u64, AppendError> {
         let mut tx = self.write().await?;
-        let row: Option<(i64, i64, i64, Vec<u8>, String, Option<String>)> = sqlx::query_as(
+        let row: Option<AttemptRow> = sqlx::query_as(
             "SELECT j.key, a.key, a.next, a.digest, a.lease, a.committed FROM jobs j \
              JOIN attempts a ON a.job = j.key WHERE j.id = ? AND j.appliance = ? AND a.attempt = ?",
         )

@@ -4,6 +4,7 @@ pub mod answered;
 pub mod checkpoint;
 pub mod cookie;
 pub mod drops;
+pub mod dryrun;
 pub mod exclusion;
 pub mod hosts;
 pub mod interval;

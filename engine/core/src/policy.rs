@@ -15,3 +15,32 @@ pub struct Policy {
     /// Where scans may go, in target syntax; empty: anywhere. A target outside is refused.
     pub allowed_networks: Vec<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    struct File {
+        policy: Policy,
+    }
+
+    #[test]
+    fn the_table_is_read_and_unknown_keys_are_refused() {
+        let text = r#"
+            [policy]
+            never_scan = ["10.0.0.0/24", "@300"]
+            rate_ceiling_pps = 5000
+        "#;
+        let policy = toml::from_str::<File>(text).unwrap().policy;
+        assert_eq!(policy.never_scan, ["10.0.0.0/24", "@300"]);
+        assert_eq!(
+            (policy.rate_ceiling_pps, policy.allowed_networks.len()),
+            (Some(5000), 0)
+        );
+        let empty = toml::from_str::<File>("[policy]").unwrap().policy;
+        assert_eq!(empty, Policy::default());
+        let typo = toml::from_str::<File>("[policy]\nnever_scann = []").unwrap_err();
+        assert!(typo.message().contains("never_scann"), "{typo}");
+    }
+}

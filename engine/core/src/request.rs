@@ -149,3 +149,71 @@ impl Default for Shard {
         Self { index: 1, count: 1 }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_document_is_the_default() {
+        let read: ScanRequest = serde_json::from_str("{}").unwrap();
+        assert_eq!(read, ScanRequest::default());
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let trunk = "vlan = [{ id = 100, name = \"servers\", ipv4 = \"10.1.0.2/24\" }]";
+        let full = ScanRequest {
+            targets: vec!["10.0.0.0/24@100".into()],
+            exclude: vec!["@300".into()],
+            exclude_ports: Some("9100".into()),
+            interface: Some("eth0".into()),
+            link: LinkKind::Packet,
+            trunk: Some(TrunkConfig::from_toml(trunk).unwrap()),
+            source_ip: Some("2001:db8::1".parse().unwrap()),
+            source_mac: Some(MacAddr([2, 0, 0, 0, 0, 1])),
+            rate_pps: None,
+            show: vec![PortState::Open, PortState::Closed],
+            seed: Some(u64::MAX),
+            shard: Shard { index: 2, count: 3 },
+            ..ScanRequest::default()
+        };
+        for request in [full, ScanRequest::default()] {
+            let text = serde_json::to_string(&request).unwrap();
+            assert_eq!(
+                serde_json::from_str::<ScanRequest>(&text).unwrap(),
+                request,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_default_is_written_as_it_always_was() {
+        let text = serde_json::to_string(&ScanRequest::default()).unwrap();
+        assert_eq!(
+            text,
+            concat!(
+                r#"{"version":1,"targets":[],"exclude":[],"ports":"top:1000","link":"auto","#,
+                r#""rate_pps":10000,"passes":3,"discovery":"auto","services":false,"#,
+                r#""show":["open"],"shard":{"index":1,"count":1}}"#
+            )
+        );
+    }
+
+    #[test]
+    fn unknown_keys_and_values_are_refused_by_name() {
+        for (text, named) in [
+            (r#"{"target":["10.0.0.1"]}"#, "target"),
+            (r#"{"link":"carrier-pigeon"}"#, "carrier-pigeon"),
+            (r#"{"shard":{"index":1,"count":2,"of":3}}"#, "of"),
+            (r#"{"trunk":{"vlan":[{"id":4095}]}}"#, "4095 is no VLAN"),
+            (r#"{"trunk":{"vlan":[{"id":5,"ipv9":"x"}]}}"#, "ipv9"),
+        ] {
+            let error = serde_json::from_str::<ScanRequest>(text)
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(named), "{text}: {error}");
+        }
+    }
+}

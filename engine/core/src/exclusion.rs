@@ -1,7 +1,7 @@
 //! Sets of (VLAN, address) as written: what to scan, what never to, what the policy allows.
 //!
-//! Targets that name the same VLANs are kept together, so `10.0.0.0/8@1-4094` is one interval and one set
-//! of VLANs, not 4094 of them.
+//! Targets that name the same VLANs are kept together, so `10.0.0.0/8@1-4094` is one interval and
+//! one set of VLANs, not 4094 of them.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -145,10 +145,13 @@ fn union_all<'a, P: Family>(
     }
 }
 
-/// Intervals on their way into a [`Scope`], unsorted.
+/// Intervals of both families, as they come.
+type Unsorted = (Vec<Interval<u32>>, Vec<Interval<u128>>);
+
+/// Targets on their way into a [`Scope`].
 #[derive(Default)]
 struct Collected {
-    groups: HashMap<Option<VlanSet>, (Vec<Interval<u32>>, Vec<Interval<u128>>)>,
+    groups: HashMap<Option<VlanSet>, Unsorted>,
     whole: VlanSet,
 }
 
@@ -186,7 +189,7 @@ impl Collected {
     }
 
     fn finish(mut self) -> Scope {
-        let set = |(v4, v6): (Vec<_>, Vec<_>)| AddressSet {
+        let set = |(v4, v6): Unsorted| AddressSet {
             v4: IntervalSet::new(v4),
             v6: IntervalSet::new(v6),
         };

@@ -1,9 +1,9 @@
 //! What runs: a [`Plan`] is a request checked against itself, the trunk and the local policy.
 //!
-//! Per VLAN and family it holds sorted address intervals less the exclusions ([`Segment`]s), each with
-//! one [`Route`] and a running count of *units*. A unit is what the wide lane visits: a host, or a
-//! (host, port) behind a gateway when there is no discovery. Memory follows what was written, never
-//! the number of addresses.
+//! Per VLAN and family it holds sorted address intervals less the exclusions ([`Segment`]s), each
+//! with one [`Route`] and a running count of *units*. A unit is what the wide lane visits: a host,
+//! or a (host, port) behind a gateway when there is no discovery. Memory follows what was written,
+//! never the number of addresses.
 
 use std::collections::HashMap;
 use std::hash::Hasher;
@@ -24,6 +24,7 @@ use crate::ports::Ports;
 use crate::request::{ScanRequest, Shard};
 
 mod build;
+mod checks;
 mod discovery;
 mod error;
 mod guard;
@@ -212,7 +213,8 @@ impl Plan {
         &self.request
     }
 
-    /// Digest of what decides units and order: targets after exclusion, ports, discovery, passes, seed, shard.
+    /// Digest of what decides units and order: targets after exclusion, ports, discovery, passes,
+    /// seed, shard.
     pub fn digest(&self) -> u64 {
         self.digest
     }
@@ -262,8 +264,8 @@ impl Plan {
         &self.routes
     }
 
-    /// All segments, sorted by VLAN (untagged first), family (IPv4 first) and address; no address is in two segments
-    /// of one VLAN.
+    /// All segments, sorted by VLAN (untagged first), family (IPv4 first) and address; no address
+    /// is in two segments of one VLAN.
     pub fn segments(&self) -> &[Segment] {
         &self.segments
     }
@@ -280,8 +282,8 @@ impl Plan {
         (distance(segment.first, ip)? < segment.hosts).then_some(segment)
     }
 
-    /// The index of a unit: the inverse of [`Plan::unit`]. `ip` must be in `segment`; `port` is an index into
-    /// [`Plan::ports`], looked at when the segment's units are ports.
+    /// The index of a unit: the inverse of [`Plan::unit`]. `ip` must be in `segment`; `port` is an
+    /// index into [`Plan::ports`], looked at when the segment's units are ports.
     pub fn unit_index(&self, segment: &Segment, ip: IpAddr, port: Option<u32>) -> u64 {
         let host = distance(segment.first, ip).unwrap_or(0);
         segment.first_unit
@@ -298,8 +300,8 @@ impl Plan {
         &self.ports
     }
 
-    /// What finds hosts that are not on link (behind a gateway, or routed by the kernel). Not empty when some segment
-    /// of [`UnitKind::Host`] is not on link.
+    /// What finds hosts that are not on link (behind a gateway, or routed by the kernel). Not empty
+    /// when some segment of [`UnitKind::Host`] is not on link.
     pub fn discovery(&self) -> &[DiscoveryProbe] {
         &self.discovery
     }
@@ -322,13 +324,14 @@ impl Plan {
         &self.sources
     }
 
-    /// True when no frame may go to this address in this VLAN: the last guard before a frame leaves, whatever
-    /// made it.
+    /// True when no frame may go to this address in this VLAN: the last guard before a frame
+    /// leaves, whatever made it.
     pub fn excluded(&self, vlan: Option<VlanId>, ip: IpAddr) -> bool {
         self.guard.forbids(vlan, ip)
     }
 
-    /// Upper bound of probes of this shard over all passes, every host taken as up and every port as silent.
+    /// Upper bound of probes of this shard over all passes, every host taken as up and every port
+    /// as silent.
     pub fn frames_max(&self) -> u128 {
         let ports = u128::from(self.ports.len());
         let asked =
@@ -384,7 +387,8 @@ impl Plan {
     }
 }
 
-/// The arc of positions of one shard: arcs are disjoint, together everything, and differ in length by one at most.
+/// The arc of positions of one shard: arcs are disjoint, together everything, and differ in length
+/// by one at most.
 fn arc(units: u64, shard: Shard) -> Range<u64> {
     let border = |nth: u32| (u128::from(units) * u128::from(nth) / u128::from(shard.count)) as u64;
     border(shard.index - 1)..border(shard.index)
@@ -406,7 +410,8 @@ fn spans(segments: &[Segment], routes: &[Route]) -> Vec<[Range<u32>; 2]> {
     spans
 }
 
-/// Short cuts from a unit to its segment: with one block a segment on average, the search that is left is short.
+/// Short cuts from a unit to its segment: with one block a segment on average, the search that is
+/// left is short.
 fn hints(segments: &[Segment], units: u64) -> (Vec<u32>, u32) {
     let blocks = (segments.len() as u64).next_power_of_two();
     let bits = (u64::BITS - (units / blocks).leading_zeros()).min(u64::BITS - 1);

@@ -165,7 +165,7 @@ fn parse_piece(
             last: u16::MAX,
         }),
         (_, Some((_, count)), _) => {
-            ranges.extend(top(count, proto)?.into_iter().map(Interval::one))
+            ranges.extend(top(count, proto)?.into_iter().map(Interval::one));
         }
         (_, None, Some((first, last))) => match (port(first)?, port(last)?) {
             (first, last) if first > last => return Err(PortsFault::Reversed { first, last }),

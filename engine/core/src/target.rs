@@ -7,7 +7,7 @@
 //! | `10.0.0.5-10.0.1.20`, `2001:db8::1-2001:db8::ff` | from the first to the last |
 //! | `10.0.0-3.1-254` | each octet in its own range |
 //! | `host.example.org` | all addresses of a name |
-//! | `TARGET@100`, `TARGET@100,200-210`, `TARGET@lan` | the same in these VLANs; `lan` is untagged |
+//! | `TARGET@100`, `TARGET@100,200-210`, `TARGET@lan` | the same in these VLANs; `lan`: untagged |
 //! | `@100` | a whole VLAN, in exclusions and policies |
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -167,8 +167,8 @@ pub fn parse_all(texts: &[String]) -> Result<Vec<Target>, NthTargetError> {
     parsed.into_iter().collect()
 }
 
-/// The host names in a request's targets and exclusions, sorted, each once: what the driver resolves into
-/// [`crate::plan::Environment::names`].
+/// The host names in a request's targets and exclusions, sorted, each once: what the driver
+/// resolves into [`crate::plan::Environment::names`].
 ///
 /// # Errors
 ///
@@ -187,8 +187,8 @@ pub fn names(request: &ScanRequest) -> Result<Vec<String>, NthTargetError> {
     Ok(names)
 }
 
-/// Splits a list of targets at its commas, but not at those between the VLANs of one target: the list
-/// `10.0.0.0/24@100,200-210,10.9.9.9` holds two. Empty pieces are left out.
+/// Splits a list of targets at its commas, but not at those between the VLANs of one target: the
+/// list `10.0.0.0/24@100,200-210,10.9.9.9` holds two. Empty pieces are left out.
 pub fn split_list(list: &str) -> Vec<&str> {
     let mut targets = Vec::new();
     let mut start = 0;
@@ -435,8 +435,8 @@ fn is_vlan_piece(text: &str) -> bool {
             .is_some_and(|(first, last)| number(first) && number(last))
 }
 
-/// A host name: labels of letters, digits, hyphens and underscores (RFC 1123 §2.1, and what is in use), the
-/// last one not a number, a dot at the end allowed.
+/// A host name: labels of letters, digits, hyphens and underscores (RFC 1123 §2.1, and what is in
+/// use), the last one not a number, a dot at the end allowed.
 fn is_name(text: &str) -> bool {
     let text = text.strip_suffix('.').unwrap_or(text);
     let label = |label: &str| {

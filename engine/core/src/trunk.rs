@@ -102,7 +102,8 @@ impl TrunkConfig {
     ///
     /// # Errors
     ///
-    /// The line and key at fault: text that is no TOML, an unknown key, a value of the wrong kind, a VLAN that is none.
+    /// The line and key at fault: text that is no TOML, an unknown key, a value of the wrong kind,
+    /// a VLAN that is none.
     pub fn from_toml(text: &str) -> Result<Self, TrunkTomlError> {
         toml::from_str(text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start).min(text.len());

@@ -8,12 +8,12 @@ use sonde_wire::{MacAddr, VlanId};
 
 use super::guard::Guard;
 use super::{Environment, Hop, PlanError, Route, SEGMENTS_MAX, Segment, Source, UnitKind};
-use super::{discovery, lan};
+use super::{checks, discovery, lan};
 use crate::exclusion::{Names, Scope};
 use crate::interval::{Address, Interval, IntervalSet};
 use crate::policy::Policy;
 use crate::ports::Ports;
-use crate::request::{REQUEST_VERSION, ScanRequest};
+use crate::request::ScanRequest;
 use crate::target::{Hosts, Target, octet_intervals};
 use crate::trunk::{Family, Network, Piece, Place, Trunk, Via, Way};
 
@@ -36,19 +36,19 @@ pub(super) fn build(
     env: &Environment,
     policy: &Policy,
 ) -> Result<Built, PlanError> {
-    let request = effective(request, policy)?;
+    let request = checks::effective(request, policy)?;
     let names = Names::Resolved(&env.names);
     let targets =
         Scope::parse(&request.targets, names).map_err(|error| PlanError::Target { error })?;
-    refuse_targets_without_hosts(&request, &targets)?;
+    checks::refuse_targets_without_hosts(&request, &targets)?;
     let guard = Guard {
         exclude: Scope::parse(&request.exclude, names)
             .map_err(|error| PlanError::Exclude { error })?,
-        never_scan: policy_scope("never_scan", &policy.never_scan)?,
+        never_scan: checks::policy_scope("never_scan", &policy.never_scan)?,
         loopback: env.kernel_routes,
     };
-    let allowed = policy_scope("allowed_networks", &policy.allowed_networks)?;
-    let (ports, never) = ports(&request)?;
+    let allowed = checks::policy_scope("allowed_networks", &policy.allowed_networks)?;
+    let (ports, never) = checks::ports(&request)?;
     let discovery = discovery::parse(&request.discovery, env.kernel_routes, &never)?;
     let trunk = lan::trunk(&request, env)?;
 
@@ -100,98 +100,6 @@ pub(super) fn build(
         sources,
         units,
     })
-}
-
-/// The request with the policy's ceiling in it, its plain numbers checked.
-fn effective(request: &ScanRequest, policy: &Policy) -> Result<ScanRequest, PlanError> {
-    let mut request = request.clone();
-    if request.version != REQUEST_VERSION {
-        return Err(PlanError::Version(request.version));
-    }
-    if request.seed.is_none() {
-        return Err(PlanError::SeedMissing);
-    }
-    if request.targets.is_empty() {
-        return Err(PlanError::NoTargets);
-    }
-    if request.services {
-        return Err(PlanError::Services);
-    }
-    if request.passes == 0 {
-        return Err(PlanError::Passes);
-    }
-    for (what, value) in [
-        ("rate_pps", request.rate_pps),
-        ("bandwidth_bps", request.bandwidth_bps),
-    ] {
-        if value == Some(0) {
-            return Err(PlanError::RateZero { what });
-        }
-    }
-    for (what, mac) in [
-        ("source_mac", request.source_mac),
-        ("gateway_mac", request.gateway_mac),
-    ] {
-        if let Some(mac) = mac.filter(|mac| mac.is_group()) {
-            return Err(PlanError::GroupMac { what, mac });
-        }
-    }
-    let (index, count) = (request.shard.index, request.shard.count);
-    if index == 0 || index > count {
-        return Err(PlanError::Shard { index, count });
-    }
-    if let Some(ceiling) = policy.rate_ceiling_pps {
-        let asked = request.rate_pps.unwrap_or(ceiling);
-        if ceiling == 0 {
-            return Err(PlanError::RateZero {
-                what: "the local policy's rate_ceiling_pps",
-            });
-        }
-        if asked > ceiling {
-            return Err(PlanError::RateAbovePolicy { asked, ceiling });
-        }
-        request.rate_pps = Some(asked);
-    }
-    Ok(request)
-}
-
-fn refuse_targets_without_hosts(request: &ScanRequest, targets: &Scope) -> Result<(), PlanError> {
-    if !targets.holds_any_whole() {
-        return Ok(());
-    }
-    let hostless = request
-        .targets
-        .iter()
-        .position(|text| text.trim().starts_with('@'));
-    let index = hostless.unwrap_or_default();
-    let text = request.targets[index].trim().to_owned();
-    Err(PlanError::TargetWithoutHosts { index, text })
-}
-
-fn policy_scope(rule: &'static str, texts: &[String]) -> Result<Scope, PlanError> {
-    Scope::parse(texts, Names::Refused).map_err(|error| PlanError::Policy { rule, error })
-}
-
-/// The ports to ask, and those never to.
-fn ports(request: &ScanRequest) -> Result<(Ports, Ports), PlanError> {
-    let asked: Ports = request
-        .ports
-        .parse()
-        .map_err(|error| PlanError::Ports { error })?;
-    let never: Ports = match &request.exclude_ports {
-        Some(text) => text
-            .parse()
-            .map_err(|error| PlanError::ExcludePorts { error })?,
-        None => Ports::default(),
-    };
-    let ports = asked.subtract(&never);
-    if ports.is_empty() {
-        return Err(PlanError::NoPorts {
-            ports: request.ports.clone(),
-            excluded: request.exclude_ports.clone().unwrap_or_default(),
-        });
-    }
-    Ok((ports, never))
 }
 
 /// Our own addresses, but for VLANs that get no frame at all.
@@ -385,7 +293,8 @@ impl Builder<'_> {
         self.segments_of(network.vlan, &left, &table, P::place(network))
     }
 
-    /// Turns addresses of one VLAN and family into segments. `place` is ours there, unless the kernel routes.
+    /// Turns addresses of one VLAN and family into segments. `place` is ours there, unless the
+    /// kernel routes.
     fn segments_of<P: Family>(
         &mut self,
         vlan: Option<VlanId>,
@@ -510,8 +419,8 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// What is never probed in a network because it is ours or nobody's: our own addresses, and of IPv4 networks the
-    /// first and last address (RFC 919; not of /31 and /32: RFC 3021).
+    /// What is never probed in a network because it is ours or nobody's: our own addresses, and of
+    /// IPv4 networks the first and last address (RFC 919; not of /31 and /32: RFC 3021).
     fn reserved<P: Family>(&self, network: &Network) -> IntervalSet<P> {
         let place = P::place(network).map(|place| (place.address, place.prefix));
         let interface = if network.vlan.is_none() {
@@ -531,8 +440,9 @@ impl Builder<'_> {
         IntervalSet::new(reserved)
     }
 
-    /// The target as written that asks for `ip`: in a VLAN it names, or, for `None`, without one. A VLAN's address may
-    /// also be there by longest prefix, so a target without VLANs is second choice.
+    /// The target as written that asks for `ip`: in a VLAN it names, or, for `None`, without one. A
+    /// VLAN's address may also be there by longest prefix, so a target without VLANs is second
+    /// choice.
     fn blame(&self, vlan: Option<Option<VlanId>>, ip: IpAddr) -> String {
         let holding = |named: bool| {
             self.request.targets.iter().find(|text| {
@@ -569,8 +479,8 @@ fn hop<P: Family>(way: Way<P>) -> Hop {
     }
 }
 
-/// Visits `set` cut at the borders of `pieces`, ascending, each part with the piece that holds it. Pieces far from
-/// `set` cost nothing.
+/// Visits `set` cut at the borders of `pieces`, ascending, each part with the piece that holds it.
+/// Pieces far from `set` cost nothing.
 fn walk<P: Family, V, E>(
     set: &IntervalSet<P>,
     pieces: &[Piece<P, V>],

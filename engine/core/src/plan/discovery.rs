@@ -18,8 +18,8 @@ const AUTO_KERNEL: [DiscoveryProbe; 3] = [
     DiscoveryProbe::Tcp(22),
 ];
 
-/// The probes of a `discovery` text, each once, in the order written; `None` when every target counts as up. ARP
-/// and NDP are not in the list: hosts on link are always found by them.
+/// The probes of a `discovery` text, each once, in the order written; `None` when every target
+/// counts as up. ARP and NDP are not in the list: hosts on link are always found by them.
 ///
 /// # Errors
 ///

@@ -37,7 +37,8 @@ impl Guard {
         self.exclude.holds_whole(vlan) || self.never_scan.holds_whole(vlan)
     }
 
-    /// What of `set` may be probed in `vlan`, by what is written; what no host can have is taken out too.
+    /// What of `set` may be probed in `vlan`, by what is written; what no host can have is taken
+    /// out too.
     pub(super) fn allowed<P: Family>(
         &self,
         vlan: Option<VlanId>,

@@ -1,4 +1,5 @@
-//! The trunk of a request: what is written of it, the untagged LAN completed from the options and the interface.
+//! The trunk of a request: what is written of it, the untagged LAN completed from the options and
+//! the interface.
 
 use std::net::IpAddr;
 
@@ -6,7 +7,8 @@ use super::{Environment, PlanError};
 use crate::request::ScanRequest;
 use crate::trunk::{Family, Trunk, TrunkConfig};
 
-/// The checked trunk. Where the kernel routes it is the interface's own LAN, used only to know our addresses.
+/// The checked trunk. Where the kernel routes it is the interface's own LAN, used only to know our
+/// addresses.
 pub(super) fn trunk(request: &ScanRequest, env: &Environment) -> Result<Trunk, PlanError> {
     let trunk = |config: &TrunkConfig| Trunk::new(config, &env.lan).map_err(PlanError::Trunk);
     if env.kernel_routes {

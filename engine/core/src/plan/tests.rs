@@ -5,6 +5,7 @@ use crate::exclusion::{Names, Scope};
 use crate::trunk::TrunkConfig;
 
 mod refusals;
+mod size;
 
 fn lan() -> Lan {
     Lan {
@@ -131,64 +132,6 @@ fn hosts_behind_a_gateway_are_hosts_or_ports() {
         }
     );
     assert_eq!(at_once.frames_max(), 512 * 3);
-}
-
-#[test]
-fn all_of_ipv4_on_all_ports_is_a_handful_of_segments() {
-    let all = ScanRequest {
-        ports: "-".to_owned(),
-        discovery: "none".to_owned(),
-        ..request(&["0.0.0.0/0"])
-    };
-    let started = std::time::Instant::now();
-    let plan = plan(&all);
-    eprintln!("0.0.0.0/0 on all ports: planned in {:?}", started.elapsed());
-    assert!(plan.segments().len() <= 8, "{}", plan.segments().len());
-    assert!(plan.hints.len() <= 2 * plan.segments().len() + 2);
-    // All but 0.0.0.0, 127/8, 224/4, broadcast, and of the LAN its ends and us; its hosts count as one unit each.
-    let hosts = (1_u64 << 32) - 1 - (1 << 24) - (1 << 28) - 1 - 256;
-    assert_eq!(plan.units(), hosts * 65_535 + 253);
-    let last = plan.unit(plan.units() - 1);
-    assert_eq!(last.ip, ip("255.255.255.254"));
-}
-
-#[test]
-fn one_network_in_4094_vlans_is_one_segment_in_each() {
-    let config = TrunkConfig {
-        vlan: (1..=VlanId::MAX)
-            .map(|id| crate::trunk::VlanConfig {
-                id: VlanId::new(id).unwrap(),
-                name: None,
-                ipv4: Some("192.168.0.2/24".to_owned()),
-                gateway: Some(ip("192.168.0.1")),
-                ipv6: None,
-                gateway6: None,
-            })
-            .collect(),
-        ..TrunkConfig::default()
-    };
-    let request = ScanRequest {
-        trunk: Some(config),
-        ports: "-".to_owned(),
-        discovery: "none".to_owned(),
-        exclude: vec!["10.7.0.0/16".to_owned(), "@4094".to_owned()],
-        ..request(&["10.0.0.0/8@1-4094"])
-    };
-    let plan = plan(&request);
-    assert_eq!(
-        (plan.segments().len(), plan.routes().len()),
-        (2 * 4093, 4093)
-    );
-    assert_eq!(plan.units(), 4093 * ((1 << 24) - (1 << 16)) * 65_535);
-    assert_eq!(plan.vlans().count(), 1 + 4093);
-    for index in [0, 1, plan.units() / 3, plan.units() - 1] {
-        let unit = plan.unit(index);
-        let segment = &plan.segments()[unit.segment as usize];
-        assert_eq!(plan.unit_index(segment, unit.ip, unit.port), index);
-        let vlan = plan.routes()[segment.route as usize].vlan;
-        assert_eq!(plan.segment_of(vlan, unit.ip), Some(segment));
-        assert_eq!(plan.segment_of(None, unit.ip), None);
-    }
 }
 
 #[test]
@@ -394,7 +337,8 @@ fn the_digest_follows_what_decides_units_and_order() {
         change(&mut other);
         assert_ne!(digest(&base), digest(&other), "change {nth}");
     }
-    // Written down so that a change of the form is noticed: checkpoints of older builds refer to it.
+    // Written down so that a change of the form is noticed: checkpoints of older builds refer to
+    // it.
     assert_eq!(digest(&base), 2_817_578_834_769_344_877);
 }
 

@@ -1,7 +1,8 @@
 //! The ports most worth asking when nobody says which: what `top:N` means.
 //!
-//! The lists are Sonde's own, written down from what services are known to use (assignments, defaults in
-//! their documentation), most often met first; no measured frequency data of others went into them.
+//! The lists are Sonde's own, written down from what services are known to use (assignments,
+//! defaults in their documentation), most often met first; no measured frequency data of others
+//! went into them.
 
 /// How many ports `top:N` can ask for, TCP.
 pub const TOP_TCP_MAX: usize = 1000;

@@ -148,8 +148,8 @@ pub enum TrunkError {
 }
 
 impl Trunk {
-    /// Checks what was written; `lan` is the untagged LAN as the interface has it, used for what the
-    /// configuration does not say of it.
+    /// Checks what was written; `lan` is the untagged LAN as the interface has it, used for what
+    /// the configuration does not say of it.
     ///
     /// # Errors
     ///
@@ -191,8 +191,8 @@ impl Trunk {
         self.index(vlan).map(|at| &self.networks[at as usize])
     }
 
-    /// Where an address goes whose VLAN nobody named: the longest prefix over networks, static routes and
-    /// gateways.
+    /// Where an address goes whose VLAN nobody named: the longest prefix over networks, static
+    /// routes and gateways.
     pub fn lookup(&self, ip: IpAddr) -> Lookup {
         match ip {
             IpAddr::V4(ip) => self.lookup_in(ip.to_bits()),

@@ -99,8 +99,8 @@ impl Family for u128 {
     const EXAMPLE: &'static str = "2001:db8:100::2/64";
     /// RFC 4291 §2.5.6.
     const LINK_LOCAL: Option<(Self, u8)> = Some((0xfe80 << 112, 10));
-    /// RFC 4291 §2.5.2, §2.5.3, §2.7. The unspecified and the loopback address are kept apart, as
-    /// the kernel may scan the latter.
+    /// RFC 4291 §2.5.2, §2.5.3, §2.7. The unspecified and the loopback address are kept apart,
+    /// as the kernel may scan the latter.
     const NEVER_A_HOST: &'static [Interval<Self>] = &[
         Interval { first: 0, last: 0 },
         Interval { first: 1, last: 1 },

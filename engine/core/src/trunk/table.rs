@@ -1,11 +1,13 @@
-//! Longest prefix, worked out once: nested prefixes become disjoint pieces, each with what holds there.
+//! Longest prefix, worked out once: nested prefixes become disjoint pieces, each with what holds
+//! there.
 
 use crate::interval::{Address, Interval};
 
 /// A prefix and what it says; where prefixes nest, the inner one holds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry<P, V> {
-    /// The addresses of the prefix. Two prefixes are nested, equal or disjoint, never half over each other.
+    /// The addresses of the prefix. Two prefixes are nested, equal or disjoint, never half over
+    /// each other.
     pub(crate) interval: Interval<P>,
     /// Of two entries for the same prefix the higher rank holds.
     pub(crate) rank: u8,

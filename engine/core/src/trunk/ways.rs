@@ -32,11 +32,14 @@ pub(crate) struct Way<P> {
     pub(crate) via: Via<P>,
 }
 
+/// Where a prefix goes.
+type StaticRoute<P> = (Interval<P>, Way<P>);
+
 /// All ways out, one family.
 #[derive(Clone, Debug)]
 pub(crate) struct Ways<P> {
     /// Static routes, sorted by network.
-    routes: Vec<(Interval<P>, Way<P>)>,
+    routes: Vec<StaticRoute<P>>,
     /// Where addresses go whose VLAN nobody named.
     table: Vec<Piece<P, Way<P>>>,
 }
@@ -96,7 +99,7 @@ fn static_route<P: Family>(
     route: &RouteConfig,
     networks: &[Network],
     on_link: &[Piece<P, Way<P>>],
-) -> Result<Option<(Interval<P>, Way<P>)>, TrunkError> {
+) -> Result<Option<StaticRoute<P>>, TrunkError> {
     let (to, via) = (route.to.clone(), route.via);
     let Some((base, prefix)) = parse_address_with_prefix(&to) else {
         return Err(TrunkError::RouteTo { to, via });
@@ -163,7 +166,7 @@ fn own_entries<P: Family>(network: &Network, at: u32) -> Vec<Entry<P, Way<P>>> {
     entries
 }
 
-fn static_entry<P: Family>((to, way): &(Interval<P>, Way<P>)) -> Entry<P, Way<P>> {
+fn static_entry<P: Family>((to, way): &StaticRoute<P>) -> Entry<P, Way<P>> {
     Entry {
         interval: *to,
         rank: RANK_STATIC,

@@ -35,8 +35,8 @@ fn request(targets: &[&str]) -> ScanRequest {
     }
 }
 
-fn trunk(toml: &str) -> Option<TrunkConfig> {
-    Some(TrunkConfig::from_toml(toml).unwrap())
+fn trunk(toml: &str) -> TrunkConfig {
+    TrunkConfig::from_toml(toml).unwrap()
 }
 
 /// VLANs 100 and 200 overlap; only 100 has a gateway, IPv6 and a route.
@@ -55,7 +55,7 @@ fn trunked(targets: &[&str]) -> ScanRequest {
         "",
     );
     ScanRequest {
-        trunk: trunk(&route_in_100),
+        trunk: Some(trunk(&route_in_100)),
         ..request(targets)
     }
 }
@@ -178,7 +178,7 @@ fn routes_and_gateways_split_a_target() {
         route = [{ to = "10.4.0.0/16", via = "10.5.0.7" }, { to = "10.6.0.0/16", via = "10.5.0.1" }]
     "#;
     let plan = plan(&ScanRequest {
-        trunk: trunk(toml),
+        trunk: Some(trunk(toml)),
         ..request(&["10.4.0.0-10.7.255.255@5"])
     });
     let hops: Vec<_> = plan
@@ -272,7 +272,7 @@ fn options_complete_the_untagged_lan() {
          write it with its prefix in a trunk file, as [lan] ipv4 = \"10.9.9.9/24\""
     );
     let twice = ScanRequest {
-        trunk: trunk("[lan]\nipv4 = \"192.0.2.5/24\""),
+        trunk: Some(trunk("[lan]\nipv4 = \"192.0.2.5/24\"")),
         ..given
     };
     assert!(matches!(
@@ -367,7 +367,7 @@ proptest! {
         let request = ScanRequest {
             targets,
             exclude,
-            trunk: trunk(toml),
+            trunk: Some(trunk(toml)),
             ports: ports.to_owned(),
             ..request(&[])
         };

@@ -26,7 +26,7 @@ pub(crate) enum Via<P> {
 /// How an address is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Way<P> {
-    /// Index into [`Trunk::networks`].
+    /// Index into [`super::Trunk::networks`].
     pub(crate) network: u32,
     /// How from there.
     pub(crate) via: Via<P>,

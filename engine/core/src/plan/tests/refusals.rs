@@ -32,7 +32,7 @@ fn targets_that_lead_nowhere_are_named_with_the_way_out() {
         "`@100` names VLANs and no hosts; write the hosts before the @, as 10.0.0.0/24@100"
     );
     let nowhere = ScanRequest {
-        trunk: trunk(TRUNK),
+        trunk: Some(trunk(TRUNK)),
         ..request(&["10.3.0.9"])
     };
     assert!(

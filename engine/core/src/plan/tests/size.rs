@@ -118,3 +118,27 @@ fn found(trunk: &Trunk, text: &str) -> Option<VlanId> {
         other => panic!("{text}: {other:?}"),
     }
 }
+
+#[test]
+fn a_million_lines_are_a_million_segments_of_a_few_words() {
+    const LINES: u32 = 1_000_000;
+    let line = |nth: u32| Ipv4Addr::from_bits((10 << 24) + 2 * nth).to_string();
+    let request = ScanRequest {
+        targets: (0..LINES).map(line).collect(),
+        ..request(&[])
+    };
+    let started = Instant::now();
+    let plan = plan(&request);
+    eprintln!("a million lines: planned in {:?}", started.elapsed());
+    assert_eq!(
+        (plan.units(), plan.segments().len()),
+        (u64::from(LINES), LINES as usize)
+    );
+    assert!(size_of::<Segment>() <= 48, "{}", size_of::<Segment>());
+    assert!(plan.hints.len() <= 2 * LINES as usize + 2);
+    for index in (0..plan.units()).step_by(1009) {
+        let unit = plan.unit(index);
+        assert_eq!(unit.ip, ip(&line(index as u32)));
+        assert_eq!(plan.segment_of(None, unit.ip).unwrap().first_unit, index);
+    }
+}

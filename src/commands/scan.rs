@@ -1,8 +1,8 @@
 //! `sonde scan`: arguments to a request, a request to the scanner, what it says to people.
 
-mod lists;
+pub(crate) mod lists;
 mod progress;
-mod values;
+pub(crate) mod values;
 
 use std::io::{IsTerminal, Write};
 use std::net::IpAddr;
@@ -255,14 +255,14 @@ fn resumed_request(args: &Args, file: &CheckpointFile) -> ScanRequest {
     request
 }
 
-fn pps(rate: Rate) -> Option<u64> {
+pub(crate) fn pps(rate: Rate) -> Option<u64> {
     match rate {
         Rate::Pps(pps) => Some(pps),
         Rate::Max => None,
     }
 }
 
-fn read_trunk(path: &Path) -> anyhow::Result<sonde_core::trunk::TrunkConfig> {
+pub(crate) fn read_trunk(path: &Path) -> anyhow::Result<sonde_core::trunk::TrunkConfig> {
     let shown = path.display();
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("the trunk file {shown} can't be read"))?;
@@ -342,10 +342,10 @@ fn finish(
     if !args.quiet && !table {
         let summary = &outcome.summary;
         eprintln!(
-            "sonde: {} hosts up, {} ports open; {} frames in {:.1} s",
-            summary.hosts_up,
-            summary.open,
-            summary.sent,
+            "sonde: {} up, {} open; {} in {:.1} s",
+            counted(summary.hosts_up, "host"),
+            counted(summary.open, "port"),
+            counted(summary.sent, "frame"),
             summary.duration_ms as f64 / 1000.0
         );
     }
@@ -371,6 +371,10 @@ fn finish(
         End::TimeLimit => ExitCode::from(EXIT_PARTIAL),
         End::Stopped => ExitCode::from(EXIT_INTERRUPTED),
     })
+}
+
+fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 fn scan_error(error: ScanError) -> anyhow::Error {

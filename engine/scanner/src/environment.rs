@@ -47,6 +47,9 @@ pub enum EnvironmentError {
         "interface `{0}` has no Ethernet address; give one by --source-mac, or use --link connect"
     )]
     NoMac(String),
+    /// Frames on loopback reach nobody but the kernel they came from.
+    #[error("`{0}` is the loopback interface; scan what is on it by --link connect")]
+    Loopback(String),
     /// The kernel's routes can't be read.
     #[error("the routes of this machine can't be read; is /proc mounted?")]
     Routes(#[source] io::Error),
@@ -56,6 +59,11 @@ impl EnvironmentError {
     /// True when asking again would end the same.
     pub fn is_refusal(&self) -> bool {
         !matches!(self, Self::Routes(_))
+    }
+
+    /// True when frames can't be had for the targets, but the kernel's own sockets may reach them.
+    pub fn leaves_connect(&self) -> bool {
+        matches!(self, Self::Loopback(_) | Self::NoMac(_))
     }
 }
 
@@ -105,6 +113,9 @@ pub fn of_interface(
     let first = first_address(request, &names);
     let source = first.and_then(source_towards);
     let interface = choose(request, &all, &routes, first, source)?.clone();
+    if interface.loopback {
+        return Err(EnvironmentError::Loopback(interface.name));
+    }
     let mac = request.source_mac.or(interface.mac);
     let mac = mac.ok_or_else(|| EnvironmentError::NoMac(interface.name.clone()))?;
     let lan = lan_of(&interface, &routes, &wanted_addresses(request, source));

@@ -47,6 +47,21 @@ impl LinkError {
     }
 }
 
+impl LinkError {
+    /// True when frames can't be had for the targets, but the kernel's own sockets may reach them. Not so when an
+    /// interface or a trunk is named: those can only mean frames.
+    fn leaves_connect(&self, request: &ScanRequest) -> bool {
+        let frames_meant = request.trunk.is_some() || request.interface.is_some();
+        !frames_meant
+            && match self {
+                Self::NotPermitted(_) => true,
+                Self::Packet(OpenError::NotEthernet(_) | OpenError::Kernel { .. }) => true,
+                Self::Environment(error) => error.leaves_connect(),
+                Self::Xdp | Self::ConnectTrunk | Self::Packet(_) | Self::Connect(_) => false,
+            }
+    }
+}
+
 impl From<OpenError> for LinkError {
     fn from(error: OpenError) -> Self {
         match error {
@@ -92,9 +107,7 @@ pub(crate) fn open(
         }
         LinkKind::Auto => match open_packet(request, names.clone()) {
             Ok((link, environment)) => Ok((link, environment, Vec::new())),
-            // An interface or a trunk by name can only mean frames.
-            Err(error) if request.trunk.is_some() || request.interface.is_some() => Err(error),
-            Err(error) => {
+            Err(error) if error.leaves_connect(request) => {
                 let (link, environment) = open_connect(request, names)?;
                 Ok((
                     link,
@@ -102,6 +115,27 @@ pub(crate) fn open(
                     vec![format!("scanning by the connect link: {error}")],
                 ))
             }
+            Err(error) => Err(error),
+        },
+    }
+}
+
+/// What the plan needs to know of the machine for the link the request asks for, nothing opened.
+pub(crate) fn environment(
+    request: &ScanRequest,
+    names: HashMap<String, Vec<IpAddr>>,
+) -> Result<Environment, LinkError> {
+    match request.link {
+        LinkKind::Xdp => Err(LinkError::Xdp),
+        LinkKind::Packet => Ok(environment::of_interface(request, names)?.environment),
+        LinkKind::Connect if request.trunk.is_some() => Err(LinkError::ConnectTrunk),
+        LinkKind::Connect => Ok(environment::of_kernel(names)),
+        LinkKind::Auto => match environment::of_interface(request, names.clone()) {
+            Ok(machine) => Ok(machine.environment),
+            Err(error) => match LinkError::from(error) {
+                error if error.leaves_connect(request) => Ok(environment::of_kernel(names)),
+                error => Err(error),
+            },
         },
     }
 }

@@ -8,7 +8,7 @@ use sonde_core::checkpoint::Checkpoint;
 use sonde_core::observation::{OBSERVATION_VERSION, ScanHeader, Summary};
 use sonde_core::plan::{Plan, PlanError};
 use sonde_core::policy::Policy;
-use sonde_core::request::{LinkKind, REQUEST_VERSION, ScanRequest};
+use sonde_core::request::{REQUEST_VERSION, ScanRequest};
 use sonde_core::sweep::{ResumeError, Sweep, SweepConfig};
 use uuid::Uuid;
 
@@ -129,13 +129,7 @@ impl Scan {
     pub fn plan_only(request: &ScanRequest, policy: &Policy) -> Result<Plan, ScanError> {
         let request = &effective(request)?;
         let names = environment::resolve(request)?;
-        let environment = match request.link {
-            LinkKind::Connect => environment::of_kernel(names),
-            LinkKind::Xdp => return Err(LinkError::Xdp.into()),
-            LinkKind::Auto | LinkKind::Packet => {
-                environment::of_interface(request, names)?.environment
-            }
-        };
+        let environment = links::environment(request, names)?;
         Ok(Plan::new(request, &environment, policy)?)
     }
 

@@ -67,7 +67,7 @@ mod tests {
         stop.signalled.store(true, Ordering::Relaxed);
         assert_eq!(stop.urgency(), Urgency::Gently);
         assert_eq!(stop.urgency(), Urgency::Gently);
-        stop.clone().ask();
+        stop.ask();
         assert_eq!(stop.urgency(), Urgency::AtOnce);
     }
 }

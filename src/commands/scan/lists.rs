@@ -7,7 +7,7 @@ use sonde_core::target::{self, NthTargetError};
 
 /// Texts in the order they were written, and where.
 #[derive(Default)]
-pub(super) struct TargetList {
+pub(crate) struct TargetList {
     texts: Vec<String>,
     /// Index of the first text of each file, its name, and the line of each of its texts.
     files: Vec<(usize, String, Vec<u32>)>,
@@ -15,13 +15,13 @@ pub(super) struct TargetList {
 
 impl TargetList {
     /// Adds one target.
-    pub(super) fn push(&mut self, text: &str) {
+    pub(crate) fn push(&mut self, text: &str) {
         self.texts.push(text.to_owned());
     }
 
     /// Adds a list with commas between targets. A comma between VLANs separates no targets:
     /// `10.0.0.0/24@100,200-210,10.1.0.1` is two.
-    pub(super) fn push_list(&mut self, list: &str) {
+    pub(crate) fn push_list(&mut self, list: &str) {
         let first = self.texts.len();
         for piece in list.split(',').map(str::trim) {
             match self.texts[first..].last_mut() {
@@ -35,7 +35,7 @@ impl TargetList {
     }
 
     /// Adds the lines of a file, `-` for stdin: one target a line, `#` starts a comment.
-    pub(super) fn push_file(&mut self, path: &str) -> anyhow::Result<()> {
+    pub(crate) fn push_file(&mut self, path: &str) -> anyhow::Result<()> {
         let text = if path == "-" {
             let mut text = String::new();
             std::io::stdin()
@@ -61,7 +61,7 @@ impl TargetList {
     }
 
     /// The texts, all of them targets.
-    pub(super) fn into_targets(self) -> anyhow::Result<Vec<String>> {
+    pub(crate) fn into_targets(self) -> anyhow::Result<Vec<String>> {
         match target::parse_all(&self.texts) {
             Ok(_) => Ok(self.texts),
             Err(error) => Err(self.at(&error)),

@@ -6,7 +6,7 @@ use sonde_core::request::{PortState, Shard};
 
 /// A ceiling, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rate {
+pub(crate) enum Rate {
     /// Packets a second.
     Pps(u64),
     /// As fast as loses nothing.
@@ -14,7 +14,7 @@ pub(super) enum Rate {
 }
 
 /// `N`, `Nk`, `NM`, or `max`.
-pub(super) fn rate(text: &str) -> Result<Rate, String> {
+pub(crate) fn rate(text: &str) -> Result<Rate, String> {
     if text == "max" {
         return Ok(Rate::Max);
     }
@@ -24,12 +24,12 @@ pub(super) fn rate(text: &str) -> Result<Rate, String> {
 }
 
 /// `N`, `Nk`, `NM`, `NG`.
-pub(super) fn bandwidth(text: &str) -> Result<u64, String> {
+pub(crate) fn bandwidth(text: &str) -> Result<u64, String> {
     scaled(text).ok_or_else(|| "write bits a second, as 500k, 100M or 1G".to_owned())
 }
 
 /// `90`, `90s`, `5m`, `1h30m`: whole seconds, at least one.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let way_out = || "write a duration, as 90s, 5m or 1h30m".to_owned();
     let mut seconds: u64 = 0;
     let mut rest = text;
@@ -59,7 +59,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// `I/N` with I from 1 to N.
-pub(super) fn shard(text: &str) -> Result<Shard, String> {
+pub(crate) fn shard(text: &str) -> Result<Shard, String> {
     let parts = text.split_once('/').and_then(|(index, count)| {
         let shard = Shard {
             index: index.parse().ok()?,
@@ -71,7 +71,7 @@ pub(super) fn shard(text: &str) -> Result<Shard, String> {
 }
 
 /// A port state by its name.
-pub(super) fn port_state(text: &str) -> Result<PortState, String> {
+pub(crate) fn port_state(text: &str) -> Result<PortState, String> {
     match text {
         "open" => Ok(PortState::Open),
         "closed" => Ok(PortState::Closed),

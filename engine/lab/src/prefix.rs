@@ -57,6 +57,21 @@ impl Prefix {
         self.first
     }
 
+    /// The last address: all bits of the host are one.
+    pub fn last(self) -> IpAddr {
+        let length = u32::from(self.length);
+        match self.first {
+            IpAddr::V4(first) => {
+                let host = u32::MAX.checked_shr(length).unwrap_or(0);
+                Ipv4Addr::from_bits(first.to_bits() | host).into()
+            }
+            IpAddr::V6(first) => {
+                let host = u128::MAX.checked_shr(length).unwrap_or(0);
+                Ipv6Addr::from_bits(first.to_bits() | host).into()
+            }
+        }
+    }
+
     /// How many bits are the network's.
     pub const fn length(self) -> u8 {
         self.length
@@ -75,14 +90,10 @@ impl Prefix {
     /// True if a host can have `address` here: in the network and neither its first nor, in IPv4, its
     /// last address (RFC 1122 §3.2.1.3; RFC 4291 §2.6.1), as far as the network is large enough to have them.
     pub fn has_host(self, address: IpAddr) -> bool {
-        let (bits, last) = match address {
-            IpAddr::V4(v4) => {
-                let host = u32::MAX.checked_shr(u32::from(self.length)).unwrap_or(0);
-                (32, v4.to_bits() & host == host)
-            }
-            IpAddr::V6(_) => (128, false),
-        };
-        self.contains(address) && (self.length + 1 >= bits || (address != self.first && !last))
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        let is_broadcast = address.is_ipv4() && address == self.last();
+        let is_edge = address == self.first || is_broadcast;
+        self.contains(address) && (self.length + 1 >= bits || !is_edge)
     }
 }
 
@@ -189,6 +200,9 @@ mod tests {
         let net = prefix("10.1.0.0/24");
         assert!(!net.has_host(ip("10.1.0.0")) && !net.has_host(ip("10.1.0.255")));
         assert!(net.has_host(ip("10.1.0.1")) && net.has_host(ip("10.1.0.254")));
+        assert_eq!(prefix("0.0.0.0/0").last(), ip("255.255.255.255"));
+        assert_eq!(prefix("10.1.0.7/32").last(), ip("10.1.0.7"));
+        assert_eq!(prefix("2001:db8::/120").last(), ip("2001:db8::ff"));
         assert!(prefix("10.1.0.0/31").has_host(ip("10.1.0.0")));
         assert!(prefix("10.1.0.7/32").has_host(ip("10.1.0.7")));
         assert!(!prefix("2001:db8::/64").has_host(ip("2001:db8::")));

@@ -1,7 +1,7 @@
 //! What a complete and correct scan of a lab finds, and how to ask for it.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use sonde_core::observation::Proto;
 use sonde_core::trunk::{NetworkConfig, RouteConfig, TrunkConfig, VlanConfig};
@@ -96,7 +96,8 @@ impl Topology {
     }
 
     /// Targets that cover every machine reachable from the trunk, each with its VLAN: whole IPv4 networks up to
-    /// a /20, else the /24 around each address; of an IPv6 network, the /120 around each address.
+    /// a /20, else the /24 around each address; of an IPv6 network, the /120 around each address. Left out is the
+    /// first address of an IPv6 network, which belongs to whichever router answers first (RFC 4291 §2.6.1).
     pub fn targets(&self) -> Vec<String> {
         let mut targets = BTreeSet::new();
         for machine in self.machines() {
@@ -105,17 +106,19 @@ impl Topology {
                     continue;
                 };
                 for &address in *addresses {
-                    targets.insert((vlan, neighbourhood(network, address)));
+                    let around = neighbourhood(network, address);
+                    let anycast = address.is_ipv6()
+                        && network
+                            .prefix_of(around.first())
+                            .is_some_and(|prefix| prefix.first() == around.first());
+                    targets.insert((vlan, around, anycast));
                 }
             }
         }
         for routed in self.routed().into_iter().filter(|routed| routed.prohibited) {
-            targets.insert((routed.vlan, routed.to));
+            targets.insert((routed.vlan, routed.to, false));
         }
-        targets
-            .into_iter()
-            .map(|(vlan, prefix)| at_vlan(prefix, vlan))
-            .collect()
+        targets.into_iter().map(target).collect()
     }
 
     /// What can be reached from the trunk through one router.
@@ -195,10 +198,18 @@ fn neighbourhood(network: &Network, address: IpAddr) -> Prefix {
     }
 }
 
-fn at_vlan(prefix: Prefix, vlan: Option<VlanId>) -> String {
+/// A prefix, or with `anycast` the range of it without its first address, with its VLAN.
+fn target((vlan, prefix, anycast): (Option<VlanId>, Prefix, bool)) -> String {
+    let addresses = match prefix.first() {
+        IpAddr::V6(first) if anycast && prefix.length() < 128 => {
+            let second = Ipv6Addr::from_bits(first.to_bits() | 1);
+            format!("{second}-{}", prefix.last())
+        }
+        _ => prefix.to_string(),
+    };
     match vlan {
-        Some(vlan) => format!("{prefix}@{vlan}"),
-        None => format!("{prefix}@lan"),
+        Some(vlan) => format!("{addresses}@{vlan}"),
+        None => format!("{addresses}@lan"),
     }
 }
 
@@ -270,8 +281,8 @@ mod tests {
             "10.1.0.0/24@300",
             "10.200.0.0/24@200",
             "10.201.0.0/28@200",
-            "2001:db8:300::/120@300",
-            "2001:db8:2000::/120@200",
+            "2001:db8:300::1-2001:db8:300::ff@300",
+            "2001:db8:2000::1-2001:db8:2000::ff@200",
         ] {
             assert!(
                 targets.iter().any(|target| target == expected),

@@ -148,13 +148,21 @@ pub(crate) fn in_namespace(test: &str, body: impl FnOnce()) {
         );
     }
     let this = std::env::current_exe().expect("a test knows its executable");
-    let status = unshare()
+    let said = run(unshare()
         .arg(this)
         .args(["--exact", test, "--nocapture", "--test-threads=1"])
-        .env(INSIDE, test)
-        .status()
-        .expect("unshare ran a moment ago");
-    assert!(status.success(), "{test} failed inside its namespace");
+        .env(INSIDE, test));
+    eprint!("{}{}", said.stdout, said.stderr);
+    assert_eq!(said.status, Some(0), "{test} failed inside its namespace");
+    // A name that names no test would pass by running nothing.
+    assert!(said.stdout.contains("1 passed"), "{test} names no test");
+    for line in said
+        .stderr
+        .lines()
+        .filter(|line| line.starts_with("SKIPPED "))
+    {
+        let _ = writeln!(std::io::stderr(), "{line}");
+    }
 }
 
 /// `ip` of iproute2 with blank-separated arguments, which must succeed.

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::process::{Child, Stdio};
+use std::time::Duration;
 
-use crate::harness::sonde;
+use crate::harness::{in_namespace, ip, sonde, wait_for};
 
 /// The most a scan of anything may take, program included.
 const MOST_KB: u64 = 32 * 1024;
@@ -22,6 +23,68 @@ fn every_port_of_the_internet_takes_no_more_memory_than_a_network() {
         internet < network + 1024,
         "{network} kB for a network, {internet} kB for all of it"
     );
+}
+
+/// A scan keeps one bit a probe of a window of bounded size, and rings of frames: sixteen times as many
+/// addresses take nothing more.
+#[test]
+fn a_scan_of_the_internet_takes_no_more_memory_than_one_of_a_sixteenth() {
+    let test = "memory::a_scan_of_the_internet_takes_no_more_memory_than_one_of_a_sixteenth";
+    in_namespace(test, || {
+        ip("link add s0 type veth peer name p0");
+        ip("addr add 10.77.0.1/24 dev s0");
+        ip("link set s0 up");
+        ip("link set p0 up");
+        let sixteenth = peak_of_scan_kb("16.0.0.0/4");
+        let internet = peak_of_scan_kb("0.0.0.0/0");
+        eprintln!("peak memory: 2^44 probes {sixteenth} kB, 2^48 probes {internet} kB");
+        assert!(internet < 64 * 1024, "{internet} kB");
+        assert!(
+            internet < sixteenth + 2048,
+            "{sixteenth} kB for a sixteenth, {internet} kB for all"
+        );
+    });
+}
+
+/// Highest resident size, in kB, of two seconds of a scan through a gateway that never answers.
+fn peak_of_scan_kb(target: &str) -> u64 {
+    let mut child = sonde([
+        "scan",
+        "-i",
+        "s0",
+        "--link",
+        "packet",
+        "--discovery",
+        "none",
+        "-q",
+    ])
+    .args([
+        "--gateway",
+        "10.77.0.254",
+        "--gateway-mac",
+        "02:00:00:00:00:09",
+    ])
+    .args([
+        "--rate",
+        "20k",
+        "--max-time",
+        "2s",
+        "-o",
+        "-",
+        "-p",
+        "-",
+        target,
+    ])
+    .stdout(Stdio::null())
+    .spawn()
+    .unwrap();
+    let mut peak = 0;
+    let end = wait_for("the scan's end", Duration::from_secs(30), || {
+        peak = high_water_kb(&child).unwrap_or(0).max(peak);
+        child.try_wait().unwrap()
+    });
+    assert_eq!(end.code(), Some(3), "the time limit ends it");
+    peak
 }
 
 /// Highest resident size, in kB, of a dry run after [`LINES`] lines (`VmHWM`, proc_pid_status(5)).
@@ -42,14 +105,18 @@ fn peak_kb(target: &str, ports: &str) -> u64 {
         .lines()
         .take(LINES);
     let read = lines.map_while(Result::ok).count();
-    let status = fs::read_to_string(format!("/proc/{}/status", child.id()));
+    let peak = high_water_kb(&child);
     let _ = child.kill();
     let end = child.wait().unwrap();
     assert_eq!(read, LINES, "the dry run of {target} ended early: {end}");
-    let status = status.unwrap();
+    peak.expect("it has run until now")
+}
+
+/// `VmHWM` of proc_pid_status(5): the highest resident size so far, in kB; none of what has ended.
+fn high_water_kb(child: &Child) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
     let peak = status
         .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .expect("Linux says it");
-    peak.trim().trim_end_matches(" kB").parse().unwrap()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    peak.trim().trim_end_matches(" kB").parse().ok()
 }

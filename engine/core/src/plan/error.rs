@@ -77,6 +77,10 @@ pub enum PlanError {
         "the connect link lets the kernel route and can't tag frames; leave out the trunk, or use another link"
     )]
     TrunkOverConnect,
+    #[error(
+        "over the connect link the kernel decides on {what}; leave it out, or use another link"
+    )]
+    OptionOverConnect { what: &'static str },
     #[error("{key} {written} is given and the trunk's [lan] says {trunk}; leave one out")]
     LanTwice {
         key: &'static str,

@@ -12,12 +12,8 @@ use crate::trunk::{Family, Trunk, TrunkConfig};
 pub(super) fn trunk(request: &ScanRequest, env: &Environment) -> Result<Trunk, PlanError> {
     let trunk = |config: &TrunkConfig| Trunk::new(config, &env.lan).map_err(PlanError::Trunk);
     if env.kernel_routes {
-        return match &request.trunk {
-            Some(config) if !config.vlan.is_empty() || !config.route.is_empty() => {
-                Err(PlanError::TrunkOverConnect)
-            }
-            _ => trunk(&TrunkConfig::default()),
-        };
+        refuse_what_the_kernel_decides(request)?;
+        return trunk(&TrunkConfig::default());
     }
     let mut config = request.trunk.clone().unwrap_or_default();
     let mut lan = config.lan.take().unwrap_or_default();
@@ -55,6 +51,26 @@ pub(super) fn trunk(request: &ScanRequest, env: &Environment) -> Result<Trunk, P
         || lan != Default::default())
     .then_some(lan);
     trunk(&config)
+}
+
+fn refuse_what_the_kernel_decides(request: &ScanRequest) -> Result<(), PlanError> {
+    if request
+        .trunk
+        .as_ref()
+        .is_some_and(|config| *config != TrunkConfig::default())
+    {
+        return Err(PlanError::TrunkOverConnect);
+    }
+    let given = [
+        ("source_ip", request.source_ip.is_some()),
+        ("source_mac", request.source_mac.is_some()),
+        ("gateway", request.gateway.is_some()),
+        ("gateway_mac", request.gateway_mac.is_some()),
+    ];
+    match given.iter().find(|(_, given)| *given) {
+        Some((what, _)) => Err(PlanError::OptionOverConnect { what }),
+        None => Ok(()),
+    }
 }
 
 /// A source address with the prefix length of the interface's network, which must hold it.

@@ -39,23 +39,18 @@ fn trunk(toml: &str) -> TrunkConfig {
     TrunkConfig::from_toml(toml).unwrap()
 }
 
-/// VLANs 100 and 200 overlap; only 100 has a gateway, IPv6 and a route.
+/// VLANs 100 and 200 overlap; only 100 has a gateway and IPv6.
 const TRUNK: &str = r#"
 vlan = [
     { id = 100, ipv4 = "10.1.0.2/24", gateway = "10.1.0.1", ipv6 = "2001:db8:100::2/64" },
     { id = 200, ipv4 = "10.1.0.3/24" },
     { id = 300, ipv4 = "10.3.0.2/24" },
 ]
-route = [{ to = "10.200.0.0/16", via = "10.1.0.200" }]
 "#;
 
 fn trunked(targets: &[&str]) -> ScanRequest {
-    let route_in_100 = TRUNK.replace(
-        "route = [{ to = \"10.200.0.0/16\", via = \"10.1.0.200\" }]",
-        "",
-    );
     ScanRequest {
-        trunk: Some(trunk(&route_in_100)),
+        trunk: Some(trunk(TRUNK)),
         ..request(targets)
     }
 }
@@ -312,6 +307,14 @@ fn where_the_kernel_routes_loopback_is_allowed_and_tags_are_not() {
         new(&trunked(&["10.3.0.9"])).unwrap_err(),
         PlanError::TrunkOverConnect
     );
+    let source = ScanRequest {
+        source_ip: Some(ip("192.0.2.9")),
+        ..request(&["127.0.0.1"])
+    };
+    assert_eq!(
+        new(&source).unwrap_err(),
+        PlanError::OptionOverConnect { what: "source_ip" }
+    );
 }
 
 #[test]
@@ -398,6 +401,83 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #[test]
+    fn no_request_panics_and_every_plan_holds_together(
+        targets in prop::collection::vec(prop::sample::select(TARGETS), 0..4),
+        exclude in prop::collection::vec(prop::sample::select(TARGETS), 0..3),
+        policy in prop::collection::vec(prop::sample::select(TARGETS), 0..2),
+        ports in prop::sample::select(vec!["-", "22", "top:10,U:53", "0", ""]),
+        discovery in prop::sample::select(vec!["auto", "none", "arp", "tcp:22", "x"]),
+        shard in (0_u32..4, 0_u32..4),
+        with_lan in any::<bool>(),
+        with_trunk in any::<bool>(),
+        kernel_routes in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        let texts = |list: Vec<&str>| list.into_iter().map(str::to_owned).collect::<Vec<_>>();
+        let request = ScanRequest {
+            targets: texts(targets),
+            exclude: texts(exclude),
+            trunk: with_trunk.then(|| trunk(TRUNK)),
+            ports: ports.to_owned(),
+            discovery: discovery.to_owned(),
+            shard: Shard { index: shard.0, count: shard.1 },
+            seed: Some(seed),
+            ..ScanRequest::default()
+        };
+        let lan = Lan { gateway6: Some("fe80::1".parse().unwrap()), ..lan() };
+        let lan = if with_lan { lan } else { Lan::default() };
+        let env = Environment { lan, kernel_routes, ..env() };
+        let policy = Policy { never_scan: texts(policy), ..Policy::default() };
+        match Plan::new(&request, &env, &policy) {
+            Err(error) => prop_assert!(!error.to_string().is_empty()),
+            Ok(plan) => {
+                prop_assert!(plan.units() > 0 && plan.frames_max() >= u128::from(plan.shard().end - plan.shard().start));
+                for index in [0, plan.units() / 2, plan.units() - 1, seed % plan.units()] {
+                    let unit = plan.unit(index);
+                    let segment = &plan.segments()[unit.segment as usize];
+                    let vlan = plan.routes()[segment.route as usize].vlan;
+                    prop_assert_eq!(plan.unit_index(segment, unit.ip, unit.port), index);
+                    prop_assert_eq!(plan.segment_of(vlan, unit.ip), Some(segment));
+                    prop_assert!(!plan.excluded(vlan, unit.ip));
+                }
+            }
+        }
+    }
+}
+
+/// From the least to all there is, in and out of the networks of [`TRUNK`], and some that are none.
+const TARGETS: &[&str] = &[
+    "0.0.0.0/0",
+    "::/0",
+    "0.0.0.0/0@100",
+    "::/0@100",
+    "::/1@lan",
+    "::/66",
+    "128.0.0.0/1@1-4094",
+    "10.1.0.0/24",
+    "10.1.0.0/24@100,200",
+    "10.3.0.0/16",
+    "10.3.0.0/24@300",
+    "192.0.2.0/24",
+    "192.0.2.10",
+    "127.0.0.0/8",
+    "::1",
+    "fe80::/10@100",
+    "ff02::1",
+    "224.0.0.0/4",
+    "255.255.255.255",
+    "10.0-255.0-255.1-254",
+    "@100",
+    "@lan",
+    "@1-4094",
+    "web.example.org",
+    "10.0.0.0/33",
+    "10.0.0.1@4095",
+    "",
+];
 
 /// Targets of up to 90 addresses in 10.0.0.0/22, with one of these VLAN texts.
 fn stretch(vlans: &'static [&'static str]) -> impl Strategy<Value = String> {

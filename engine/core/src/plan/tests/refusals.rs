@@ -31,14 +31,15 @@ fn targets_that_lead_nowhere_are_named_with_the_way_out() {
         sentence(&["@100"]),
         "`@100` names VLANs and no hosts; write the hosts before the @, as 10.0.0.0/24@100"
     );
+    let nowhere = format!("{TRUNK}route = [{{ to = \"10.200.0.0/16\", via = \"10.1.0.200\" }}]");
     let nowhere = ScanRequest {
-        trunk: Some(trunk(TRUNK)),
+        trunk: Some(trunk(&nowhere)),
         ..request(&["10.3.0.9"])
     };
+    let error = refusal(&nowhere).to_string();
     assert!(
-        refusal(&nowhere)
-            .to_string()
-            .starts_with("trunk: route 10.200.0.0/16 via 10.1.0.200: both VLAN 100")
+        error.starts_with("trunk: route 10.200.0.0/16 via 10.1.0.200: both VLAN 100"),
+        "{error}"
     );
 }
 

@@ -1,12 +1,60 @@
-//! `sonde appliance`.
+//! `sonde appliance`: the box.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+use sonde_agent::agent::Options;
+use sonde_agent::supervisor;
+use tracing_subscriber::EnvFilter;
+
+use super::Refused;
 
 /// Arguments of `sonde appliance`.
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+#[command(after_help = "\
+Examples:
+  sonde appliance --cloud https://cloud.example.org:8443
+  sonde appliance --state ./box --cloud https://127.0.0.1:8443     as an ordinary user
+  sonde panel --this-terminal                                      shows the activation code
 
-#[expect(clippy::needless_pass_by_value, clippy::unnecessary_wraps, reason = "the shape of every subcommand")]
-pub(crate) fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    Ok(ExitCode::FAILURE)
+Exit status: 0 ended by SIGTERM or Ctrl-C, 1 failed, 2 configuration refused.")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Where a box is and belongs; the same for `sonde appliance` and `sonde agent`.
+#[derive(clap::Args)]
+pub(crate) struct Place {
+    /// Configuration [default: /etc/sonde/appliance.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Folder of key, settings, results and sockets [default: /var/lib/sonde, sockets in /run/sonde]
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// The cloud [default: [cloud] url in the configuration]
+    #[arg(long, value_name = "URL")]
+    cloud: Option<String>,
+}
+
+impl From<Place> for Options {
+    fn from(place: Place) -> Self {
+        Self { config: place.config, state: place.state, cloud: place.cloud }
+    }
+}
+
+/// Messages on stderr: `RUST_LOG` says which, `info` without it.
+pub(crate) fn log() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // A second start in one process keeps the first.
+    let _kept = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}
+
+pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    log();
+    match supervisor::run(&args.place.into()) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) if error.is_refusal() => Err(Refused(error.into()).into()),
+        Err(error) => Err(error.into()),
+    }
 }

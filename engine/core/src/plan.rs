@@ -330,8 +330,8 @@ impl Plan {
         self.guard.forbids(vlan, ip)
     }
 
-    /// Upper bound of probes of this shard over all passes, every host taken as up and every port
-    /// as silent.
+    /// Upper bound of probes of this shard over all passes, every host taken as up and every port as
+    /// silent. Questions for the MAC addresses of gateways are not counted.
     pub fn frames_max(&self) -> u128 {
         let ports = u128::from(self.ports.len());
         let asked =

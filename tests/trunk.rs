@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use etherparse::{LaxSlicedPacket, LinkExtSlice, NetSlice, TransportSlice};
+use etherparse::{LaxLinkExtSlice, LaxNetSlice, LaxSlicedPacket, TransportSlice};
 use sonde_lab::world::{PortAnswer, World, answer};
 use sonde_link::packet::{PacketLink, PacketOptions};
 use sonde_link::{FrameBatch, FrameLink as _, RxBatch};
@@ -142,21 +142,21 @@ fn read(frame: &Captured) -> (Option<u16>, IpAddr, Kind) {
         .link_exts
         .iter()
         .find_map(|extension| match extension {
-            LinkExtSlice::Vlan(tag) => Some(tag.vlan_identifier().value()),
+            LaxLinkExtSlice::Vlan(tag) => Some(tag.vlan_identifier().value()),
             _ => None,
         });
     let payload_at = if vlan.is_some() { 18 } else { 14 };
     let octets = |at: usize| &frame.bytes[payload_at + at..];
     match packet.net {
-        Some(etherparse::LaxNetSlice::Arp(_)) => {
+        Some(LaxNetSlice::Arp(_)) => {
             let target: [u8; 4] = octets(24)[..4].try_into().unwrap();
             (vlan, Ipv4Addr::from(target).into(), Kind::Arp)
         }
-        Some(etherparse::LaxNetSlice::Ipv4(header)) => {
+        Some(LaxNetSlice::Ipv4(header)) => {
             let dst = header.header().destination_addr().into();
             (vlan, dst, kind_of(packet.transport.as_ref()))
         }
-        Some(etherparse::LaxNetSlice::Ipv6(header)) => {
+        Some(LaxNetSlice::Ipv6(header)) => {
             let dst = header.header().destination_addr();
             if dst.is_multicast() {
                 let target: [u8; 16] = octets(48)[..16].try_into().unwrap();

@@ -29,7 +29,7 @@ pub fn wrap(text: &str, first: usize, width: usize) -> Vec<String> {
             used += gap + letters.len();
             continue;
         }
-        // A word that would fit no row starts where it stands; any other starts a row.
+        // It goes to the next row, unless it stands at a row's start and would fit no row at all.
         let mut rest = &letters[..];
         if used > 0 || room(&rows) == 0 || (letters.len() <= width && letters.len() > room(&rows)) {
             rows.push(std::mem::take(&mut row));

@@ -11,7 +11,7 @@ use super::Refused;
 /// Ended early with partial results: cancelled, or its time was over.
 const EXIT_PARTIAL: u8 = 3;
 
-/// Arguments of `sonde engine-worker`.
+/// One scan: request on stdin, observations on stdout (started by `sonde appliance`)
 #[derive(clap::Args)]
 #[command(after_help = "\
 One line of JSON on stdin says what to scan; keep stdin open, its end cancels. Lines of JSON come on stdout.

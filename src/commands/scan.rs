@@ -29,7 +29,7 @@ const EXIT_PARTIAL: u8 = 3;
 /// Ended early by Ctrl-C: partial results and a checkpoint are written.
 const EXIT_INTERRUPTED: u8 = 130;
 
-/// Arguments of `sonde scan`.
+/// Scan from here, now
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use sonde_core::request::ScanRequest;
+use sonde_core::request::{LinkKind, ScanRequest};
 use sonde_core::trunk::TrunkConfig;
 use sonde_protocol::device::{
     CommitRequest, JobState, LeaseReply, LeaseRequest, Outcome, RESULTS_MAX_BYTES,
@@ -288,8 +288,10 @@ impl Task<'_> {
     fn start(&mut self) {
         self.stopper = Stopper::default();
         let mut request: ScanRequest = (*self.attempt.request).clone();
-        if request.trunk.is_none() {
-            request.trunk.clone_from(&self.context.trunk.borrow());
+        // The connect link can't tag: a request for it means what the kernel reaches.
+        if request.trunk.is_none() && request.link != LinkKind::Connect {
+            let trunk = self.context.trunk.borrow();
+            request.trunk = trunk.clone().filter(|trunk| *trunk != TrunkConfig::default());
         }
         if request.interface.is_none() {
             request.interface.clone_from(&self.context.interface);

@@ -10,5 +10,4 @@ mod memory;
 mod panel;
 mod peers;
 mod refusals;
-mod trunk;
 mod trunk_kernel;

@@ -185,5 +185,8 @@ fn a_cloud_that_is_not_there() {
         "--password-stdin",
     ]);
     command.env("SONDE_CTL_CONFIG", folder.path().join("ctl.toml"));
+    let password = folder.path().join("password");
+    fs::write(&password, "secret\n").unwrap();
+    command.stdin(fs::File::open(&password).unwrap());
     refused(&run(&mut command), 1, &["https://127.0.0.1:1"]);
 }

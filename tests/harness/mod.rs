@@ -1,10 +1,8 @@
 //! What the end-to-end tests share: the built command, temporary folders, namespaces of their own, and
 //! the honest skip.
 
-pub(crate) mod capture;
-
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -194,9 +192,4 @@ pub(crate) fn json_lines(text: &str) -> Vec<serde_json::Value> {
     text.lines()
         .filter_map(|line| serde_json::from_str(line).ok())
         .collect()
-}
-
-/// The JSON lines of a file.
-pub(crate) fn json_lines_of(file: &Path) -> Vec<serde_json::Value> {
-    json_lines(&std::fs::read_to_string(file).unwrap_or_default())
 }

@@ -1,23 +1,18 @@
 //! What a scan puts on a trunk, held against a capture by tcpdump: the right tag on every frame, nothing
-//! to what is excluded, exactly the frames that the passes allow, never above the ceiling.
+//! to what is excluded, exactly the frames that the passes allow.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
 use etherparse::{LaxLinkExtSlice, LaxNetSlice, LaxSlicedPacket, TransportSlice};
-use sonde_lab::world::{PortAnswer, World, answer};
-use sonde_link::packet::{PacketLink, PacketOptions};
-use sonde_link::{FrameBatch, FrameLink as _, RxBatch};
+use sonde_lab::world::{PortAnswer, World};
 use sonde_wire::VlanId;
 
-use crate::harness::capture::{Capture, Captured};
-use crate::harness::{in_namespace, installed, ip, json_lines, sonde, succeed};
+use crate::capture::{Capture, Captured};
+use crate::harness::{in_namespace, installed, json_lines, sonde, succeed};
+use crate::peer::Peer;
 
 /// Every VLAN `v` has 10.x.y.0/24 and 2001:db8:v::/64 with a gateway at 1, a host at 9 and nothing at 10;
 /// behind its gateway are 203.0.113.7 and 2001:db8:ffff::7. Port 80 is open, 81 closed, 82 silent.
@@ -58,69 +53,6 @@ impl World for FullTrunk {
 
     fn udp(&self, _: Option<VlanId>, _: IpAddr, _: u16) -> PortAnswer {
         PortAnswer::Silent
-    }
-}
-
-/// A world at the far end of `trunk0`, answering until it is dropped.
-struct Peer {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Peer {
-    /// Makes `trunk0` and answers at its other end, `world0`.
-    fn start(world: impl World + Send + 'static) -> Self {
-        ip("link add trunk0 type veth peer name world0");
-        for end in ["trunk0", "world0"] {
-            fs::write(format!("/proc/sys/net/ipv6/conf/{end}/disable_ipv6"), "1").unwrap();
-            ip(&format!("link set {end} up"));
-        }
-        let options = PacketOptions {
-            promiscuous: true,
-            ring_frames: 65_536,
-            ..Default::default()
-        };
-        let mut link = PacketLink::open("world0", options).unwrap();
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || {
-            let (mut questions, mut answers) = (RxBatch::new(256), FrameBatch::new(256));
-            while !stopped.load(Ordering::Relaxed) {
-                link.receive(&mut questions, Duration::from_millis(20))
-                    .unwrap();
-                answers.clear();
-                for question in questions.iter() {
-                    let mut frame = [0; FrameBatch::SLOT];
-                    let length = answer(&world, question.meta.vlan, question.bytes, &mut frame);
-                    if length > 0 {
-                        answers.push_with(|slot| {
-                            slot[..length].copy_from_slice(&frame[..length]);
-                            length
-                        });
-                    }
-                }
-                let mut sent = 0;
-                while sent < answers.len() {
-                    sent += link.transmit(&answers, sent).unwrap();
-                }
-            }
-            assert_eq!(link.counters().rx_dropped, 0, "the world missed questions");
-        });
-        Self {
-            stop,
-            thread: Some(thread),
-        }
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            assert!(std::thread::panicking(), "the world failed");
-        }
     }
 }
 
@@ -271,82 +203,5 @@ fn a_scan_of_4094_vlans() {
         assert_eq!(sent.len(), due.len());
         let summary = found.last().unwrap();
         assert_eq!(summary["sent"], frames.len(), "{summary}");
-    });
-}
-
-/// A gateway for every VLAN and nobody else.
-struct OnlyGateways;
-
-impl World for OnlyGateways {
-    fn is_neighbor(&self, vlan: Option<VlanId>, ip: IpAddr) -> bool {
-        vlan.is_some_and(|vlan| ip == four(vlan.id(), 1))
-    }
-
-    fn answers_echo(&self, _: Option<VlanId>, _: IpAddr) -> bool {
-        false
-    }
-
-    fn tcp(&self, _: Option<VlanId>, _: IpAddr, _: u16) -> PortAnswer {
-        PortAnswer::Silent
-    }
-
-    fn udp(&self, _: Option<VlanId>, _: IpAddr, _: u16) -> PortAnswer {
-        PortAnswer::Silent
-    }
-}
-
-#[test]
-fn the_rate_is_kept_and_never_exceeded() {
-    const TEST: &str = "trunk::the_rate_is_kept_and_never_exceeded";
-    if !installed(TEST, &["tcpdump"]) {
-        return;
-    }
-    in_namespace(TEST, || {
-        let _peer = Peer::start(OnlyGateways);
-        let folder = tempfile::tempdir().unwrap();
-        let trunk = folder.path().join("trunk.toml");
-        let vlan = format!(
-            "[[vlan]]\nid = 7\nipv4 = \"{}/24\"\ngateway = \"{}\"\n",
-            four(7, 2),
-            four(7, 1)
-        );
-        fs::write(&trunk, vlan).unwrap();
-        let capture = Capture::start("world0");
-        // 262,144 probes: five seconds.
-        let mut scan = sonde([
-            "scan",
-            "100.64.0.0/14@7",
-            "-p",
-            "80",
-            "--discovery",
-            "none",
-            "--passes",
-            "1",
-        ]);
-        scan.args([
-            "-i", "trunk0", "--link", "packet", "--rate", "50k", "-o", "-", "--trunk",
-        ])
-        .arg(&trunk);
-        succeed(&mut scan);
-        let times: Vec<u64> = capture.stop().iter().map(|frame| frame.time_ns).collect();
-
-        let mut most = 0;
-        let mut from = 0;
-        for (to, &time) in times.iter().enumerate() {
-            while time - times[from] >= 100_000_000 {
-                from += 1;
-            }
-            most = most.max(to - from + 1);
-        }
-        // The gateway is asked first and waited for: the rate is that of the probes.
-        let probes = &times[1..];
-        let seconds = (probes[probes.len() - 1] - probes[0]) as f64 / 1e9;
-        let rate = (probes.len() - 1) as f64 / seconds;
-        eprintln!("{rate:.0} a second on average, at most {most} in 100 ms");
-        assert!(most <= 5_000, "{most} frames within 100 ms");
-        assert!(
-            (rate / 50_000.0 - 1.0).abs() <= 0.005,
-            "{rate} a second on average"
-        );
     });
 }

@@ -36,7 +36,7 @@ pub enum ClientError {
         url: String,
         /// Why.
         #[source]
-        source: reqwest::Error,
+        source: Innermost,
     },
     /// Another certificate than the one pinned.
     #[error(
@@ -59,7 +59,7 @@ pub enum ClientError {
         url: String,
         /// Why.
         #[source]
-        source: reqwest::Error,
+        source: Innermost,
     },
     /// The cloud said no; its words.
     #[error("{message}")]
@@ -82,12 +82,28 @@ pub enum ClientError {
         url: String,
         /// Why.
         #[source]
-        source: reqwest::Error,
+        source: Innermost,
     },
     /// No client could be made.
     #[error("this machine can not make TLS connections")]
     Tls(#[source] reqwest::Error),
 }
+
+/// A request's error, told by its innermost cause: what lies around that says only that a request failed.
+#[derive(Debug)]
+pub struct Innermost(reqwest::Error);
+
+impl std::fmt::Display for Innermost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut innermost: &dyn std::error::Error = &self.0;
+        while let Some(cause) = innermost.source() {
+            innermost = cause;
+        }
+        write!(f, "{innermost}")
+    }
+}
+
+impl std::error::Error for Innermost {}
 
 /// The user API of one cloud.
 #[derive(Clone)]
@@ -176,7 +192,7 @@ impl Client {
     pub fn cut(&self, source: reqwest::Error) -> ClientError {
         ClientError::Cut {
             url: self.url.clone(),
-            source,
+            source: Innermost(source),
         }
     }
 
@@ -252,11 +268,20 @@ pub(crate) fn explained(url: &str, error: reqwest::Error) -> ClientError {
                     url,
                     seen: seen.clone(),
                 },
-                None => ClientError::Untrusted { url, source: error },
+                None => ClientError::Untrusted {
+                    url,
+                    source: Innermost(error),
+                },
             }
         }
-        Some(rustls::Error::InvalidCertificate(_)) => ClientError::Untrusted { url, source: error },
-        _ => ClientError::Unreachable { url, source: error },
+        Some(rustls::Error::InvalidCertificate(_)) => ClientError::Untrusted {
+            url,
+            source: Innermost(error),
+        },
+        _ => ClientError::Unreachable {
+            url,
+            source: Innermost(error),
+        },
     }
 }
 

@@ -1,9 +1,10 @@
 //! The cloud on a socket: accepts, speaks TLS, answers, and ends in order — held polls are answered, what is under way
 //! is finished, the database is closed.
 
+use std::fs::{File, TryLockError};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ pub struct ServeOptions {
     pub listen: SocketAddr,
     /// Folder of database and certificate.
     pub data: PathBuf,
+    /// The database, if it is not in that folder.
+    pub database: Option<PathBuf>,
     /// Certificate chain, PEM.
     pub tls_cert: Option<PathBuf>,
     /// Its key, PEM.
@@ -40,7 +43,9 @@ pub struct ServeOptions {
 impl ServeOptions {
     /// Where the database is.
     pub fn database(&self) -> PathBuf {
-        self.data.join("cloud.db")
+        self.database
+            .clone()
+            .unwrap_or_else(|| self.data.join("cloud.db"))
     }
 }
 
@@ -55,6 +60,14 @@ pub enum ServeError {
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// Another cloud uses it.
+    #[error(
+        "another `sonde cloud serve` uses the data folder {path}: end it first, or name another with --data"
+    )]
+    InUse {
+        /// The folder.
+        path: PathBuf,
     },
     /// The certificate.
     #[error(transparent)]
@@ -85,6 +98,8 @@ pub struct Running {
     pub cloud: Cloud,
     accepting: JoinHandle<()>,
     ticking: JoinHandle<()>,
+    /// Held as long as the data folder is ours.
+    _lock: File,
 }
 
 /// Connections at a time; each box holds two.
@@ -119,6 +134,7 @@ pub async fn start_with(
         path: options.data.clone(),
         source,
     })?;
+    let lock = lock(&options.data)?;
     let identity = Identity::load_or_make(
         options.tls_cert.as_deref(),
         options.tls_key.as_deref(),
@@ -152,6 +168,7 @@ pub async fn start_with(
         cloud,
         accepting,
         ticking,
+        _lock: lock,
     })
 }
 
@@ -193,12 +210,28 @@ async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     }
 }
 
-fn make_private_folder(path: &std::path::Path) -> io::Result<()> {
+fn make_private_folder(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(path)
+}
+
+/// Two clouds over one folder would each hold polls the other has work for.
+fn lock(data: &Path) -> Result<File, ServeError> {
+    let path = data.join("lock");
+    let file = File::create(&path).map_err(|source| ServeError::Data {
+        path: path.clone(),
+        source,
+    })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(ServeError::InUse {
+            path: data.to_owned(),
+        }),
+        Err(TryLockError::Error(source)) => Err(ServeError::Data { path, source }),
+    }
 }
 
 async fn tick(cloud: Cloud) {

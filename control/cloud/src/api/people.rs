@@ -129,7 +129,7 @@ pub(super) async fn login(
     let Some((user, _)) = known.filter(|_| right) else {
         tracing::warn!(%source, "a login failed");
         return Err(Problem::unauthorized(
-            "name or password is wrong: an administrator can set a new one with `sonde cloud user passwd`",
+            "name or password is wrong: an administrator can set a new one with `sonde cloud passwd`",
         ));
     };
     let (token, about) = keep_token(&cloud, &user, "login", user.scope, LOGIN_VALID).await?;

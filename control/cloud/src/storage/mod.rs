@@ -80,6 +80,7 @@ impl Store {
             path: path.to_owned(),
             source,
         };
+        make_private(path).map_err(|error| open(error.into()))?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -123,6 +124,17 @@ impl Store {
     async fn read(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
         Ok(self.reader.begin().await?)
     }
+}
+
+/// The database is its owner's alone, whatever its folder allows; SQLite gives its log the same permissions.
+fn make_private(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    std::fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)
+        .map(drop)
 }
 
 /// Connections that read. Each is a thread of its own; reads are short.

@@ -29,6 +29,8 @@ pub(super) async fn bring_up_to_date(database: &SqlitePool) -> Result<(), Migrat
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::super::{Store, StoreError};
 
     #[tokio::test]
@@ -47,6 +49,11 @@ mod tests {
                 .await
                 .unwrap();
             assert_eq!(synchronous, 2, "every commit is synced");
+            for file in std::fs::read_dir(dir.path()).unwrap() {
+                let file = file.unwrap();
+                let mode = file.metadata().unwrap().permissions().mode() & 0o777;
+                assert_eq!(mode, 0o600, "{:?} is its owner's alone", file.path());
+            }
             store.close().await;
         }
     }

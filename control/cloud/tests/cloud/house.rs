@@ -181,6 +181,7 @@ async fn serve(
     let options = ServeOptions {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         data: data.to_owned(),
+        database: None,
         tls_cert: None,
         tls_key: None,
     };

@@ -349,6 +349,9 @@ fn finish(
             summary.duration_ms as f64 / 1000.0
         );
     }
+    if !args.quiet {
+        warn_of_losses(&outcome, table);
+    }
     if outcome.end != End::Complete
         && let Some(state) = outcome.checkpoint
     {
@@ -371,6 +374,25 @@ fn finish(
         End::TimeLimit => ExitCode::from(EXIT_PARTIAL),
         End::Stopped => ExitCode::from(EXIT_INTERRUPTED),
     })
+}
+
+/// What a person should know before believing that there is no more.
+fn warn_of_losses(outcome: &Outcome, table: bool) {
+    let (link, summary) = (&outcome.link, &outcome.summary);
+    if link.rx_dropped > 0 {
+        let lost = counted(link.rx_dropped, "received frame");
+        eprintln!(
+            "sonde: {lost} lost because this machine could not keep up; a lower --rate loses less"
+        );
+    }
+    if link.tx_refused > 0 {
+        let refused = counted(link.tx_refused, "frame");
+        eprintln!("sonde: {refused} not sent: the kernel refused them");
+    }
+    if summary.unreachable > 0 && !table {
+        let hosts = counted(summary.unreachable, "host");
+        eprintln!("sonde: {hosts} not asked: the gateway did not answer");
+    }
 }
 
 fn counted(count: u64, noun: &str) -> String {

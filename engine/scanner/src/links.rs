@@ -145,7 +145,25 @@ fn open_packet(
     names: HashMap<String, Vec<IpAddr>>,
 ) -> Result<(OpenLink, Environment), LinkError> {
     let machine = environment::of_interface(request, names)?;
-    let link = PacketLink::open(&machine.interface.name, PacketOptions::default())?;
+    // Addresses of ours that the kernel does not have: a card passes frames for other VLANs, MAC addresses and
+    // multicast groups than the kernel's only when asked for all.
+    let own = |ip| {
+        machine
+            .interface
+            .addresses
+            .iter()
+            .any(|(owned, _)| *owned == ip)
+    };
+    let promiscuous = request.trunk.is_some()
+        || request
+            .source_mac
+            .is_some_and(|mac| Some(mac) != machine.interface.mac)
+        || request.source_ip.is_some_and(|ip| !own(ip));
+    let options = PacketOptions {
+        promiscuous,
+        ..PacketOptions::default()
+    };
+    let link = PacketLink::open(&machine.interface.name, options)?;
     Ok((OpenLink::Packet(Box::new(link)), machine.environment))
 }
 

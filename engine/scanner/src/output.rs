@@ -122,6 +122,7 @@ impl Outputs {
     /// At the first that can't be written.
     pub fn open(specs: &[OutputSpec], marks: &[OutputMark]) -> Result<Self, OutputError> {
         let mut outputs = Self::default();
+        let mut fresh = Vec::new();
         for spec in specs {
             match spec {
                 OutputSpec::Table { colour } => {
@@ -130,19 +131,31 @@ impl Outputs {
                 OutputSpec::Stdout => {
                     outputs.push(Box::new(JsonlReport::new(io::stdout())), None);
                 }
-                OutputSpec::Capture(path) => outputs.capture = Some(create(path)?),
+                OutputSpec::Capture(path) => {
+                    let file = open_fresh(path)?;
+                    fresh.push((path, duplicate(path, &file)?));
+                    outputs.capture = Some(file);
+                }
                 OutputSpec::File(path, format) => {
                     let mark = marks.iter().find(|mark| mark.path == *path);
                     match mark.filter(|_| *format == Format::Jsonl) {
                         Some(mark) => outputs.append(mark)?,
                         None => {
-                            let file = create(path)?;
+                            let file = open_fresh(path)?;
+                            fresh.push((path, duplicate(path, &file)?));
                             let writer = duplicate(path, &file)?;
                             outputs.push(format.report(writer), Some((path.clone(), file)));
                         }
                     }
                 }
             }
+        }
+        // Only now: when one can't be opened, what stands in the others stays.
+        for (path, file) in fresh {
+            empty(&file).map_err(|source| OutputError::Open {
+                path: path.clone(),
+                source,
+            })?;
         }
         Ok(outputs)
     }
@@ -294,11 +307,23 @@ fn without_summary(path: &Path) -> io::Result<u64> {
     }
 }
 
-fn create(path: &Path) -> Result<File, OutputError> {
-    File::create(path).map_err(|source| OutputError::Open {
+/// Opens a file to be made anew, and leaves what stands in it for now.
+fn open_fresh(path: &Path) -> Result<File, OutputError> {
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(false).open(path);
+    file.map_err(|source| OutputError::Open {
         path: path.to_path_buf(),
         source,
     })
+}
+
+/// Empties a file; pipes and devices hold nothing.
+fn empty(file: &File) -> io::Result<()> {
+    if file.metadata()?.is_file() {
+        file.set_len(0)
+    } else {
+        Ok(())
+    }
 }
 
 fn duplicate(path: &Path, file: &File) -> Result<File, OutputError> {
@@ -354,6 +379,19 @@ mod tests {
         let spec = OutputSpec::parse("/nowhere/at/all.csv").unwrap();
         let error = Outputs::open(&[spec], &[]).err().unwrap();
         assert!(matches!(error, OutputError::Open { path, .. } if path.ends_with("all.csv")));
+    }
+
+    #[test]
+    fn what_stands_in_a_file_stays_when_another_can_not_be_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.csv");
+        std::fs::write(&path, "earlier").unwrap();
+        let good = OutputSpec::parse(path.to_str().unwrap()).unwrap();
+        let bad = OutputSpec::parse("/nowhere/at/all.csv").unwrap();
+        assert!(Outputs::open(&[good.clone(), bad], &[]).is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "earlier");
+        Outputs::open(&[good], &[]).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "");
     }
 
     #[test]

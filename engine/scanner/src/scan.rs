@@ -10,6 +10,8 @@ use sonde_core::plan::{Plan, PlanError};
 use sonde_core::policy::Policy;
 use sonde_core::request::{REQUEST_VERSION, ScanRequest};
 use sonde_core::sweep::{ResumeError, Sweep, SweepConfig};
+use sonde_core::time::Instant;
+use sonde_link::LinkCounters;
 use uuid::Uuid;
 
 use crate::clock::Clock;
@@ -94,14 +96,18 @@ pub struct Outcome {
     pub summary: Summary,
     /// Where it was, when it ended early.
     pub checkpoint: Option<Checkpoint>,
+    /// What the link counted.
+    pub link: LinkCounters,
 }
 
 /// A scan with everything it needs.
 pub struct Scan {
     plan: Arc<Plan>,
+    clock: Clock,
+    sweep: Sweep,
+    source_port: u16,
     link: OpenLink,
     notes: Vec<String>,
-    resume: Option<Checkpoint>,
 }
 
 impl Scan {
@@ -114,11 +120,26 @@ impl Scan {
         let names = environment::resolve(request)?;
         let (link, environment, notes) = links::open(request, names)?;
         let plan = Arc::new(Plan::new(request, &environment, policy)?);
+        let source_port =
+            SOURCE_PORTS.start + (Uuid::new_v4().as_u128() as u16) % SOURCE_PORTS.len() as u16;
+        let config = SweepConfig {
+            // 122 random bits; the secret of this run alone.
+            key: Uuid::new_v4().into_bytes(),
+            source_port,
+            ..SweepConfig::default()
+        };
+        let clock = Clock::start();
+        let sweep = match &request.resume {
+            Some(from) => Sweep::resume(Arc::clone(&plan), config, from, clock.now())?,
+            None => Sweep::new(Arc::clone(&plan), config, clock.now()),
+        };
         Ok(Self {
             plan,
+            clock,
+            sweep,
+            source_port,
             link,
             notes,
-            resume: request.resume.clone(),
         })
     }
 
@@ -164,35 +185,27 @@ impl Scan {
     /// finding, progress, checkpoints if they are wanted, and the summary.
     ///
     /// # Errors
-    /// [`ScanError::Resume`], before anything is sent; [`ScanError::Broke`] or [`ScanError::Write`] on the
-    /// way.
+    /// [`ScanError::Thread`], before anything is sent; [`ScanError::Broke`] or [`ScanError::Write`] on the way.
     pub fn run(
         self,
         sink: Box<dyn Sink>,
         stop: &Stop,
         options: Options,
     ) -> Result<Outcome, ScanError> {
-        let clock = Clock::start();
-        let now = clock.now();
-        let random = Uuid::new_v4().as_u128();
-        let source_port = SOURCE_PORTS.start + (random as u16) % SOURCE_PORTS.len() as u16;
-        let config = SweepConfig {
-            // 122 random bits; the secret of this run alone.
-            key: Uuid::new_v4().into_bytes(),
+        let Self {
+            plan,
+            clock,
+            mut sweep,
             source_port,
-            ..SweepConfig::default()
-        };
-        let mut sweep = match &self.resume {
-            Some(from) => Sweep::resume(Arc::clone(&self.plan), config, from, now)?,
-            None => Sweep::new(Arc::clone(&self.plan), config, now),
-        };
+            link,
+            ..
+        } = self;
         let captures = sink.captures();
-        let link_name = self.link.describe();
-        let mut exchange: Box<dyn Exchange> = match self.link {
+        let link_name = link.describe();
+        let mut exchange: Box<dyn Exchange> = match link {
             OpenLink::Packet(link) => {
                 let interface = captures.then(|| link.interface().to_owned());
-                let exchange =
-                    FrameExchange::new(*link, &self.plan, source_port, interface.as_deref());
+                let exchange = FrameExchange::new(*link, &plan, source_port, interface.as_deref());
                 Box::new(exchange)
             }
             OpenLink::Connect(link) => Box::new(AttemptExchange::new(*link)),
@@ -202,16 +215,16 @@ impl Scan {
         let header = ScanHeader {
             version: OBSERVATION_VERSION,
             id: id.clone(),
-            started: clock.wall(now),
+            started: clock.wall(Instant::ZERO),
             request: Box::new(ScanRequest {
                 resume: None,
-                ..self.plan.request().clone()
+                ..plan.request().clone()
             }),
         };
         let driver = Driver {
             clock,
             stop,
-            time_limit: self.plan.request().max_time_s.map(Duration::from_secs),
+            time_limit: plan.request().max_time_s.map(Duration::from_secs),
             checkpoints: options.checkpoints,
             writer: &writer,
         };
@@ -220,11 +233,13 @@ impl Scan {
         match ended {
             Ok((end, summary, checkpoint)) => {
                 written.map_err(ScanError::Write)?;
+                let link = exchange.counters();
                 Ok(Outcome {
                     id,
                     end,
                     summary,
                     checkpoint,
+                    link,
                 })
             }
             Err(Broken::Link(source)) => Err(ScanError::Broke {

@@ -9,6 +9,7 @@ use sonde_core::observation::Proto;
 use sonde_core::payload;
 use sonde_core::probe::{Probe, ProbeKind, Transmit};
 use sonde_core::sweep::Sweep;
+use sonde_link::LinkCounters;
 use sonde_link::connect::{ConnectLink, ConnectOutcome, ConnectResult, Unreachable};
 
 use super::{Exchange, Next};
@@ -93,6 +94,11 @@ impl Exchange for AttemptExchange {
             sweep.handle_reply(now, reply);
         }
         Ok(())
+    }
+
+    fn counters(&mut self) -> LinkCounters {
+        // The kernel counts no frames per socket.
+        LinkCounters::default()
     }
 
     fn captured(&mut self) -> &mut Vec<u8> {

@@ -8,7 +8,7 @@ use sonde_core::probe::Transmit;
 use sonde_core::sweep::Sweep;
 use sonde_core::template::Templates;
 use sonde_core::time::Instant;
-use sonde_link::{FrameBatch, FrameLink, RxBatch};
+use sonde_link::{FrameBatch, FrameLink, LinkCounters, RxBatch};
 use sonde_wire::Checksums;
 
 use super::{Exchange, Next};
@@ -137,6 +137,10 @@ impl<L: FrameLink> Exchange for FrameExchange<L> {
             }
         }
         Ok(())
+    }
+
+    fn counters(&mut self) -> LinkCounters {
+        self.link.counters()
     }
 
     fn captured(&mut self) -> &mut Vec<u8> {

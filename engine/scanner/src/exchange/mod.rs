@@ -7,6 +7,7 @@ use std::io;
 use std::time::Duration;
 
 use sonde_core::sweep::Sweep;
+use sonde_link::LinkCounters;
 
 pub(crate) use self::attempts::AttemptExchange;
 pub(crate) use self::frames::FrameExchange;
@@ -19,6 +20,9 @@ pub(crate) trait Exchange {
 
     /// Hands the sweep what has arrived, waiting up to `wait` for the first.
     fn receive(&mut self, clock: &Clock, sweep: &mut Sweep, wait: Duration) -> io::Result<()>;
+
+    /// What the link counted.
+    fn counters(&mut self) -> LinkCounters;
 
     /// Blocks of a capture of what went both ways; left empty by whoever captures nothing.
     fn captured(&mut self) -> &mut Vec<u8>;

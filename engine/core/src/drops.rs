@@ -47,6 +47,7 @@ mod tests {
         assert_eq!(drops.of(RxDrop::ALL[0]), 1);
         assert_eq!(drops.by_name().len(), RxDrop::ALL.len());
         assert_eq!(drops.by_name()["bad-cookie"], drops.of(RxDrop::BadCookie));
-        assert_eq!(drops.total(), (1..=RxDrop::ALL.len() as u64).sum());
+        let all: u64 = (1..=RxDrop::ALL.len() as u64).sum();
+        assert_eq!(drops.total(), all);
     }
 }

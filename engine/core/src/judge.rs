@@ -16,6 +16,9 @@ use crate::payload;
 use crate::plan::Source;
 use crate::rtt::Outstanding;
 
+/// The UDP probes without a transaction id: many ways, as what is lost here is an answer.
+pub type Unproven = Outstanding<8>;
+
 /// An answer to a probe, as [`crate::sweep::Sweep::handle_reply`] takes it. From the `connect` link it comes made; from frames the
 /// judge makes it, proven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,14 +116,14 @@ impl Judge {
     pub fn judge<'a>(
         &self,
         cookies: &Cookies,
-        outstanding: &Outstanding,
+        unproven: &Unproven,
         vlan: Option<VlanId>,
         packet: &Packet<'a>,
     ) -> Judged<'a> {
         let case = Case {
             judge: self,
             cookies,
-            outstanding,
+            unproven,
             vlan,
             mac: packet.eth_src,
         };
@@ -150,7 +153,7 @@ impl Judge {
 struct Case<'c> {
     judge: &'c Judge,
     cookies: &'c Cookies,
-    outstanding: &'c Outstanding,
+    unproven: &'c Unproven,
     vlan: Option<VlanId>,
     mac: MacAddr,
 }
@@ -353,7 +356,7 @@ impl Case<'_> {
     fn is_outstanding(&self, ip: IpAddr, question: Question) -> bool {
         let hash = self.cookies.hash(ip, question);
         let key = self.cookies.key(self.vlan, hash);
-        self.outstanding.get(key).is_some()
+        self.unproven.get(key).is_some()
     }
 
     /// `reason`, if it was sent to us at all.

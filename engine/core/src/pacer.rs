@@ -7,8 +7,9 @@
 //! second's worth, rounded up to a whole frame. However late the driver comes, only the average suffers.
 //!
 //! Within the window a credit keeps frames apart: it fills at the rate, and holds a stall's worth, so that
-//! time lost to a stall of a few milliseconds is caught up, a quarter faster than the rate and never in
-//! bursts above [`BURST`] frames or a millisecond's worth and a quarter.
+//! time lost to a stall of a few milliseconds is caught up: at twice the rate, and never with more than [`BURST`]
+//! frames, or two milliseconds' worth, in one. What is not caught up soon is lost for good, as the
+//! window has no slack.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -150,7 +151,7 @@ impl Ceiling {
         Self {
             rate,
             per_window: rate.div_ceil(10).max(largest),
-            per_burst: burst.max(rate / 800),
+            per_burst: burst.max(rate / 500),
             portion: (rate / 2000).clamp(small, burst / 2),
             window: VecDeque::with_capacity(ENTRIES),
             in_window: 0,
@@ -333,7 +334,7 @@ mod tests {
             assert!((0.995..=1.001).contains(&met), "rate {rate}: {met}");
             assert!(driver.most_in(SECOND / 10) as u64 <= rate.div_ceil(10));
             // Two bursts can touch in a capture's millisecond only if their batches took as long to send.
-            let burst = BURST.max(rate / 800) as usize;
+            let burst = BURST.max(rate / 500) as usize;
             assert!(driver.most_in(900_000) <= burst + burst / 2, "rate {rate}");
         }
     }

@@ -55,6 +55,12 @@ pub const fn at(index: usize) -> &'static Payload {
     &PAYLOADS[index]
 }
 
+/// Whether nothing in an answer from `port` would prove it.
+#[inline]
+pub const fn is_without_id(port: u16) -> bool {
+    PAYLOADS[index(port)].id_at.is_none()
+}
+
 /// The transaction id in what came back from `port`. `None`: this service has none, ask the table of
 /// outstanding probes. `Some(None)`: it has, and the answer does not repeat one.
 pub fn answer_id(port: u16, answer: &[u8]) -> Option<Option<u16>> {

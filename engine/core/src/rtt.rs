@@ -77,16 +77,15 @@ pub struct Sent {
 }
 
 /// The probes sent last, with their times: a table of fixed size, each probe overwriting the oldest of
-/// the four that share its place.
+/// the `WAYS` that share its place.
 ///
-/// A probe that is no longer here has lost its round-trip time, and, if nothing else proves its answer,
-/// its answer too; the next pass asks again.
+/// A probe that is no longer here has lost its round-trip time, or, if nothing else proves its answer,
+/// its answer; the next pass asks again. The more ways, the fewer are lost before the table is full, and the
+/// longer it takes to look.
 #[derive(Clone, Debug)]
-pub struct Outstanding {
+pub struct Outstanding<const WAYS: usize> {
     sets: Box<[[Entry; WAYS]]>,
 }
-
-const WAYS: usize = 4;
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -102,7 +101,7 @@ const FREE: Entry = Entry {
     },
 };
 
-impl Outstanding {
+impl<const WAYS: usize> Outstanding<WAYS> {
     /// A table of at least `entries` probes.
     pub fn new(entries: usize) -> Self {
         let sets = entries.div_ceil(WAYS).next_power_of_two();
@@ -203,7 +202,7 @@ mod tests {
 
     #[test]
     fn remembers_the_first_time_and_the_last() {
-        let mut table = Outstanding::new(1024);
+        let mut table = Outstanding::<4>::new(1024);
         let at = |ms: u32| Instant::ZERO + ms * MS;
         assert_eq!((table.get(42), table.get(0)), (None, None));
         for (now, first) in [(5, 5), (900, 5), (2005, 5), (2006, 2006)] {
@@ -218,7 +217,7 @@ mod tests {
 
     #[test]
     fn the_oldest_of_a_full_place_gives_way() {
-        let mut table = Outstanding::new(4);
+        let mut table = Outstanding::<4>::new(4);
         let at = |ms: u32| Instant::ZERO + ms * MS;
         for n in 1..=5 {
             table.insert(n, at(n as u32));

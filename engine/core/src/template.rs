@@ -368,3 +368,123 @@ fn ndp_template() -> Template {
     template.packet[ipv6::HOP_LIMIT] = ndisc::HOP_LIMIT;
     template
 }
+
+#[cfg(test)]
+mod tests {
+    use etherparse::SlicedPacket;
+    use proptest::prelude::*;
+    use sonde_wire::{Body, Checksums, MacAddr, VlanId, parse, vlan};
+
+    use super::*;
+    use crate::plan::Hop;
+
+    const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
+    const PORT: u16 = 54_321;
+
+    fn route(vlan: u16, source: IpAddr) -> Route {
+        Route {
+            vlan: VlanId::new(vlan),
+            source,
+            source_mac: MAC,
+            hop: Hop::OnLink,
+            hop_mac: None,
+            kernel_owned: false,
+        }
+    }
+
+    /// The frame with its tag checked and taken out, and what etherparse thinks of it.
+    fn fill(route: Route, probe: Probe) -> Vec<u8> {
+        let templates = Templates::of_routes(&[route], PORT);
+        let mut frame = [0xa5; FRAME_MAX + 2];
+        let length = templates.fill(&probe, &mut frame);
+        let tagged = route.vlan.is_some();
+        assert_eq!(length, frame_length(probe.kind, probe.dst.is_ipv6(), tagged));
+        // An untagged header is written as long as a tagged one: nothing behind the frame may change.
+        assert_eq!(frame[length..], [0xa5; FRAME_MAX + 2][length..]);
+        let oracle = SlicedPacket::from_ethernet(&frame[..length]).unwrap();
+        let id = oracle.vlan_ids().first().map(|id| id.value());
+        assert_eq!(id, route.vlan.map(|vlan| vlan.id()));
+        match route.vlan {
+            None => frame[..length].to_vec(),
+            Some(id) => {
+                assert_eq!(frame[12..16], vlan::tag(id));
+                [&frame[..12], &frame[16..length]].concat()
+            }
+        }
+    }
+
+    fn kinds() -> impl Strategy<Value = ProbeKind> {
+        let services = (0..=u16::MAX).filter(|port| payload::index(*port) > 0);
+        let services = proptest::sample::select(services.collect::<Vec<_>>());
+        prop_oneof![
+            Just(ProbeKind::Arp),
+            Just(ProbeKind::Echo),
+            any::<u16>().prop_map(|port| ProbeKind::TcpSyn { port }),
+            any::<(u16, u32)>().prop_map(|(port, seq)| ProbeKind::TcpRst { port, seq }),
+            any::<u16>().prop_map(|port| ProbeKind::Udp { port }),
+            services.prop_map(|port| ProbeKind::Udp { port }),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #[test]
+        fn every_frame_says_what_its_probe_asks(
+            vlan in 0..=4094u16, ends: (u128, u128), v6: bool, kind in kinds(), cookie: u32, hop: [u8; 6],
+        ) {
+            let address = |bits: u128| match v6 {
+                true => IpAddr::V6(Ipv6Addr::from_bits(bits)),
+                false => IpAddr::V4(Ipv4Addr::from_bits(bits as u32)),
+            };
+            let (src, dst) = (address(ends.0), address(ends.1));
+            let kind = if v6 && kind == ProbeKind::Arp { ProbeKind::Ndp } else { kind };
+            let next_hop = MacAddr(hop);
+            let probe = Probe { route: 0, dst, next_hop, kind, cookie };
+            let frame = fill(route(vlan, src), probe);
+            let packet = parse(&frame, Checksums::Verify);
+            if let (ProbeKind::Ndp, IpAddr::V6(target)) = (kind, dst)
+                && (target.is_multicast() || src.is_unspecified())
+            {
+                return Ok(()); // no such probe is ever planned
+            }
+            let packet = packet.unwrap();
+            prop_assert_eq!((packet.eth_src, packet.eth_dst), (MAC, next_hop));
+            match (kind, packet.body) {
+                (ProbeKind::Arp, Body::Arp(arp)) => {
+                    prop_assert_eq!(arp.operation, arp::Operation::Request);
+                    prop_assert_eq!((arp.sender_mac, arp.target_mac), (MAC, MacAddr([0; 6])));
+                    prop_assert_eq!((IpAddr::V4(arp.sender_ip), IpAddr::V4(arp.target_ip)), (src, dst));
+                }
+                (ProbeKind::Ndp, Body::NeighborSolicitation(asked)) => {
+                    prop_assert_eq!((IpAddr::V6(asked.src), IpAddr::V6(asked.target)), (src, dst));
+                    prop_assert_eq!(asked.source_mac, Some(MAC));
+                    let group = ndisc::solicited_node(asked.target);
+                    prop_assert_eq!(asked.dst, if next_hop.is_group() { group } else { asked.target });
+                }
+                (ProbeKind::Echo, Body::Echo(echo)) => {
+                    prop_assert_eq!((echo.ip.src, echo.ip.dst, echo.request), (src, dst, true));
+                    prop_assert_eq!(u32::from(echo.id) << 16 | u32::from(echo.seq), cookie);
+                }
+                (ProbeKind::TcpSyn { port }, Body::Tcp(syn)) => {
+                    prop_assert_eq!((syn.ip.src, syn.ip.dst), (src, dst));
+                    prop_assert_eq!((syn.src_port, syn.dst_port, syn.seq), (PORT, port, cookie));
+                    prop_assert_eq!((syn.flags, syn.options.len()), (tcp::SYN, 20));
+                }
+                (ProbeKind::TcpRst { port, seq }, Body::Tcp(rst)) => {
+                    prop_assert_eq!((rst.ip.src, rst.ip.dst), (src, dst));
+                    prop_assert_eq!((rst.src_port, rst.dst_port, rst.seq), (PORT, port, seq));
+                    prop_assert_eq!((rst.flags, rst.options.len()), (tcp::RST, 0));
+                }
+                (ProbeKind::Udp { port }, Body::Udp(datagram)) => {
+                    prop_assert_eq!((datagram.ip.src, datagram.ip.dst), (src, dst));
+                    prop_assert_eq!((datagram.src_port, datagram.dst_port), (PORT, port));
+                    let payload = payload::at(payload::index(port));
+                    prop_assert_eq!(datagram.payload.len(), payload.bytes.len());
+                    let id = payload.id_at.map(|_| cookie as u16);
+                    prop_assert_eq!(payload::quoted_id(port, datagram.payload), id);
+                }
+                (kind, body) => prop_assert!(false, "{kind:?} came out as {body:?}"),
+            }
+        }
+    }
+}

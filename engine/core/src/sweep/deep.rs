@@ -109,7 +109,8 @@ impl Deep {
             return None;
         }
         host.missing -= 1;
-        Some(host.pass.min(passes - 1))
+        // Before a pass begins, answers are to the one before.
+        Some(host.pass - u32::from(host.cursor == 0 && host.pass > 0))
     }
 
     pub(super) fn progress(&self) -> (u64, u64) {

@@ -57,7 +57,7 @@ use crate::checkpoint::Checkpoint;
 use crate::cookie::Cookies;
 use crate::drops::Drops;
 use crate::hosts::{Found, Hosts};
-use crate::judge::{Answer, Judge, Judged, Reply};
+use crate::judge::{Answer, Judge, Judged, Reply, Unproven};
 use crate::neighbor::Neighbors;
 use crate::observation::{HostReason, PortReason, Proto};
 use crate::pacer::Pacer;
@@ -65,18 +65,18 @@ use crate::plan::{DiscoveryProbe, Hop, Plan, Segment, UnitKind};
 use crate::probe::{ProbeKind, Transmit};
 use crate::request::PortState;
 use crate::responder::Responder;
-use crate::rtt::{Outstanding, Rtt};
+use crate::rtt::Rtt;
 use crate::time::Instant;
 use deep::Deep;
 use event::Show;
-use outbox::{Outbox, Rest};
+use outbox::{Outbox, Rest, Times};
 use wide::{Place, Wide};
 
 /// Resets waiting to be sent; a port whose reset is dropped accepts again, and is reset then.
 const RESETS_MAX: usize = 4096;
 
 /// What a sweep needs to know besides the plan. [`Default`] leaves only `key` and `source_port` to fill in.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct SweepConfig {
     /// Secret of this run, drawn anew for each, also when resuming; all zeros is refused.
     pub key: [u8; 16],
@@ -125,7 +125,8 @@ pub struct Sweep {
     show: Show,
     cookies: Cookies,
     judge: Judge,
-    outstanding: Outstanding,
+    times: Times,
+    unproven: Unproven,
     rtt: Rtt,
     pacer: Pacer,
     neighbors: Neighbors,
@@ -204,7 +205,8 @@ impl Sweep {
             show,
             cookies: Cookies::new(config.key, plan.vlans()),
             judge: Judge::new(plan.sources(), config.source_port),
-            outstanding: Outstanding::new(config.outstanding),
+            times: Times::new(config.outstanding),
+            unproven: Unproven::new(config.outstanding),
             rtt: Rtt::default(),
             pacer: Pacer::new(request.rate_pps, request.bandwidth_bps),
             neighbors: Neighbors::new(plan.routes(), now),
@@ -237,7 +239,8 @@ impl Sweep {
             plan: &self.plan,
             counters: &mut self.counters,
             cookies: &self.cookies,
-            outstanding: &mut self.outstanding,
+            times: &mut self.times,
+            unproven: &mut self.unproven,
             pacer: &mut self.pacer,
             room,
             out,
@@ -389,7 +392,7 @@ impl Sweep {
     fn handle_packet(&mut self, now: Instant, vlan: Option<VlanId>, packet: &Packet<'_>) {
         let judged = self
             .judge
-            .judge(&self.cookies, &self.outstanding, vlan, packet);
+            .judge(&self.cookies, &self.unproven, vlan, packet);
         match judged {
             Judged::Reply(reply, reset) => {
                 if let (Answer::TcpOpen(port), Some(seq)) = (reply.answer, reset) {
@@ -536,7 +539,7 @@ impl Sweep {
             return Some(rtt);
         }
         let hash = self.cookies.hash(reply.ip, reply.answer.question());
-        let sent = self.outstanding.get(self.cookies.key(reply.vlan, hash))?;
+        let sent = self.times.get(self.cookies.key(reply.vlan, hash))?;
         let rtt = now - sent.first;
         if sent.first == sent.last {
             self.rtt.sample(rtt);
@@ -623,7 +626,7 @@ fn ask_gateways(out: &mut Outbox<'_>, neighbors: &mut Neighbors, events: &mut Ve
             vlan,
             ip,
             resolved: false,
-        })
+        });
     };
     while let Some(ask) = neighbors.poll(out.now, &mut gone) {
         if !out.ask(ask.route, ask.ip, ask.to, crate::neighbor::question(ask.ip)) {

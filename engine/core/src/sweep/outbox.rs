@@ -7,11 +7,16 @@ use sonde_wire::MacAddr;
 
 use super::counters::Counters;
 use crate::cookie::{Cookies, Question};
+use crate::judge::Unproven;
 use crate::observation::Proto;
 use crate::pacer::Pacer;
+use crate::payload;
 use crate::plan::Plan;
 use crate::probe::{Probe, ProbeKind, Transmit, wire_octets};
 use crate::rtt::Outstanding;
+
+/// When probes of all kinds left: few ways, as it is written for each.
+pub(super) type Times = Outstanding<4>;
 use crate::template::frame_length;
 use crate::time::Instant;
 
@@ -23,7 +28,8 @@ pub(super) struct Outbox<'a> {
     pub(super) plan: &'a Plan,
     pub(super) counters: &'a mut Counters,
     pub(super) cookies: &'a Cookies,
-    pub(super) outstanding: &'a mut Outstanding,
+    pub(super) times: &'a mut Times,
+    pub(super) unproven: &'a mut Unproven,
     pub(super) pacer: &'a mut Pacer,
     pub(super) room: usize,
     pub(super) out: &'a mut Vec<Transmit>,
@@ -79,8 +85,11 @@ impl Outbox<'_> {
         if let Some(question) = question(kind) {
             let hash = self.cookies.hash(dst, question);
             cookie = self.cookies.cookie(vlan, hash);
-            self.outstanding
-                .insert(self.cookies.key(vlan, hash), self.now);
+            let key = self.cookies.key(vlan, hash);
+            self.times.insert(key, self.now);
+            if matches!(question, Question::Udp(port) if payload::is_without_id(port)) {
+                self.unproven.insert(key, self.now);
+            }
         }
         self.out.push(Transmit::Probe(Probe {
             route,

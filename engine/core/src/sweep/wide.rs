@@ -185,7 +185,9 @@ impl Wide {
     /// A unit that [`Wide::place`] found has its answer. The pass it came in.
     pub(super) fn answer(&mut self, unit: u64) -> u32 {
         self.answered.insert(unit);
-        self.round.min(self.rounds() - 1) / self.kinds
+        // What this round has not reached was last asked in the one before.
+        let ahead = self.round == self.rounds() || unit >= self.cursor;
+        (self.round - u32::from(ahead && self.round > 0)) / self.kinds
     }
 
     pub(super) fn is_over(&self) -> bool {

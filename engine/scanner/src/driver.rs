@@ -227,3 +227,6 @@ impl Meter {
         progress
     }
 }
+
+#[cfg(test)]
+mod tests;

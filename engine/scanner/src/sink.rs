@@ -123,3 +123,38 @@ impl<W: Write + Send> Sink for LineSink<W> {
         self.0.flush()
     }
 }
+
+#[cfg(test)]
+pub(crate) mod lines {
+    //! A place to write lines to and read them from.
+
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex};
+
+    use sonde_core::observation::Observation;
+
+    /// What was written to a [`super::LineSink`].
+    #[derive(Clone, Default)]
+    pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Lines {
+        pub(crate) fn read(&self) -> Vec<Observation> {
+            let bytes = self.0.lock().unwrap();
+            let lines = bytes.split_inclusive(|&b| b == b'\n');
+            lines
+                .map(|line| serde_json::from_slice(line).unwrap())
+                .collect()
+        }
+    }
+}

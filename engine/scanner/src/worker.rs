@@ -162,34 +162,9 @@ fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
-    use std::sync::{Arc, Mutex};
 
     use super::*;
-
-    /// What a worker wrote.
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl Lines {
-        fn read(&self) -> Vec<Observation> {
-            let bytes = self.0.lock().unwrap();
-            let lines = bytes.split_inclusive(|&b| b == b'\n');
-            lines
-                .map(|line| serde_json::from_slice(line).unwrap())
-                .collect()
-        }
-    }
+    use crate::sink::lines::Lines;
 
     /// An input that ends only when the other end is dropped.
     fn held_open(line: &str) -> (impl BufRead + Send + 'static, impl Drop) {

@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::time::Instant;
 
 /// What to wait for answers before one was ever seen (RFC 6298 §2.1).
@@ -17,7 +19,7 @@ pub const TIMEOUT_MIN: Duration = Duration::from_millis(100);
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(2);
 
 /// Estimates the round-trip time of the whole scan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Rtt {
     smoothed: u64,
     variance: u64,
@@ -48,6 +50,18 @@ impl Rtt {
         if !self.seen || nanos(since_last) > self.longest {
             self.seen = true;
             self.longest = self.longest.max(nanos(since_first));
+        }
+    }
+
+    /// The estimate read back from a checkpoint, whatever it says within reason.
+    #[must_use]
+    pub fn within_reason(self) -> Self {
+        let sane = |n| nanos(Duration::from_nanos(n));
+        Self {
+            smoothed: sane(self.smoothed),
+            variance: sane(self.variance),
+            longest: sane(self.longest),
+            seen: self.seen,
         }
     }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
 use sonde_wire::{MacAddr, VlanId};
 
 use super::Counters;
@@ -21,6 +22,7 @@ use super::wide::{Settled, Wide};
 use crate::checkpoint::Checkpoint;
 use crate::hosts::Found;
 use crate::plan::Plan;
+use crate::rtt::Rtt;
 use crate::time::Instant;
 
 /// The version of the state written by this build.
@@ -55,11 +57,19 @@ pub enum ResumeError {
 
 /// What else a checkpoint keeps.
 pub(super) struct Rest {
-    pub(super) counters: Counters,
+    pub(super) numbers: Numbers,
     /// Fingerprints of hosts that were said to be up and have no bit of their own.
     pub(super) listed: Vec<u64>,
     /// Fingerprints of leaks.
     pub(super) leaks: Vec<u64>,
+}
+
+/// Kept as JSON: counters come and go.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Numbers {
+    pub(super) counters: Counters,
+    /// Else a sweep that is killed often would wait as long as for its first answer each time.
+    pub(super) rtt: Rtt,
 }
 
 pub(super) fn write(
@@ -88,9 +98,9 @@ pub(super) fn write(
     deep.queued().for_each(|found| state.found(found));
     state.words(&rest.listed);
     state.words(&rest.leaks);
-    let counters = serde_json::to_vec(&rest.counters).expect("plain numbers are always JSON");
-    state.u32(counters.len() as u32);
-    state.0.extend_from_slice(&counters);
+    let numbers = serde_json::to_vec(&rest.numbers).expect("plain numbers are always JSON");
+    state.u32(numbers.len() as u32);
+    state.0.extend_from_slice(&numbers);
     let packed = zstd::bulk::compress(&state.0, LEVEL).expect("memory in, memory out");
     Checkpoint {
         version: VERSION,
@@ -164,10 +174,13 @@ pub(super) fn read(
     }
     let (listed, leaks) = (state.words()?, state.words()?);
     let length = state.u32()? as usize;
-    let counters = serde_json::from_slice(state.take(length)?);
-    let counters = counters.map_err(|_| ResumeError::Damaged)?;
+    let numbers = serde_json::from_slice(state.take(length)?);
+    let numbers: Numbers = numbers.map_err(|_| ResumeError::Damaged)?;
     Ok(Rest {
-        counters,
+        numbers: Numbers {
+            rtt: numbers.rtt.within_reason(),
+            ..numbers
+        },
         listed,
         leaks,
     })

@@ -9,6 +9,7 @@ pub const PASSES: usize = 8;
 
 /// Counters of one sweep. They go on across a resume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Counters {
     /// ARP requests and neighbor solicitations, gateways' included.
     pub sent_link: u64,

@@ -187,7 +187,8 @@ impl Sweep {
         let mut sweep = Self::with_hosts(plan, &config, Hosts::new(ports, hosts, bits), now);
         let (wide, deep) = (&mut sweep.wide, &mut sweep.deep);
         let rest = checkpoint::read(&sweep.plan, &state, wide, deep, now)?;
-        sweep.counters = rest.counters;
+        sweep.counters = rest.numbers.counters;
+        sweep.rtt = rest.numbers.rtt;
         sweep.listed.extend(&rest.listed);
         sweep.leaks.extend(&rest.leaks);
         Ok(sweep)
@@ -366,7 +367,10 @@ impl Sweep {
     /// Where the scan is. To be made when [`Sweep::poll_event`] has said `None`: what it has told is not told again.
     pub fn checkpoint(&self) -> Checkpoint {
         let rest = checkpoint::Rest {
-            counters: self.counters,
+            numbers: checkpoint::Numbers {
+                counters: self.counters,
+                rtt: self.rtt,
+            },
             listed: self.listed.iter().collect(),
             leaks: self.leaks.iter().collect(),
         };

@@ -2,6 +2,7 @@
 //! crashes. SONDE_SIM_SEED repeats one run.
 
 mod driver;
+mod driving;
 mod network;
 mod random;
 mod scans;

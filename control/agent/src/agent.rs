@@ -1,31 +1,30 @@
 //! The agent process: activation, then polls for ever, a task for every job.
 
+mod enrolment;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sonde_core::trunk::TrunkConfig;
-use sonde_protocol::device::{
-    DesiredSettings, EnrollRequest, JobStatus, PollReply, PollRequest, RefusalReason,
-};
-use sonde_protocol::token::{encode_key, hex};
+use sonde_protocol::device::{DesiredSettings, JobStatus, PollReply, PollRequest, RefusalReason};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::clock::{self, Clock};
-use crate::cloud_client::{ClientError, CloudClient, SetupError};
+use crate::cloud_client::{ClientError, SetupError};
 use crate::config::{Config, ConfigError, Paths};
 use crate::identity::{Identity, IdentityError};
 use crate::job_task::{self, Context, Event, Handle};
 use crate::lease_keeper::Keeper;
 use crate::ledger::{self, Appliance, Attempt, Desired, Ledger};
 use crate::local::{self, ListenError};
-use crate::machines::activation::{Action, Activation, Stage};
+use crate::machines::activation::Stage;
 use crate::machines::poll::{Failure, Polling};
 use crate::spool::{self, Key, Spool};
 use crate::status::{Board, Contact, Scans, phase};
 use crate::store::{self, StoreError};
-use crate::tls::{Trust, parse_fingerprint};
+use crate::tls::Trust;
 use crate::worker::chain;
 
 /// Jobs a box works on at once.
@@ -85,7 +84,10 @@ pub enum AgentError {
 impl AgentError {
     /// True if starting again would end the same until a person changes something.
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Config(_) | Self::NoCloud { .. } | Self::TwoTrusts | Self::Setup(_))
+        matches!(
+            self,
+            Self::Config(_) | Self::NoCloud { .. } | Self::TwoTrusts | Self::Setup(_)
+        )
     }
 }
 
@@ -96,8 +98,13 @@ impl AgentError {
 pub fn check(options: &Options) -> Result<(Config, String), AgentError> {
     let config = Config::load(options.config.as_deref())?;
     let url = options.cloud.clone().or_else(|| config.cloud.url.clone());
-    let path = options.config.as_deref().unwrap_or(Path::new(crate::config::CONFIG_PATH));
-    let url = url.ok_or_else(|| AgentError::NoCloud { path: path.to_owned() })?;
+    let path = options
+        .config
+        .as_deref()
+        .unwrap_or(Path::new(crate::config::CONFIG_PATH));
+    let url = url.ok_or_else(|| AgentError::NoCloud {
+        path: path.to_owned(),
+    })?;
     if config.cloud.fingerprint.is_some() && config.cloud.ca_file.is_some() {
         return Err(AgentError::TwoTrusts);
     }
@@ -111,7 +118,9 @@ pub fn check(options: &Options) -> Result<(Config, String), AgentError> {
 pub fn run(options: &Options) -> Result<(), AgentError> {
     let (config, url) = check(options)?;
     let io = |action| move |source| AgentError::Io { action, source };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let runtime = runtime.map_err(io("start a runtime"))?;
     let outcome = runtime.block_on(async {
         let mut term = signal(SignalKind::terminate()).map_err(io("listen to signals"))?;
@@ -188,113 +197,13 @@ impl Agent {
                 Some(appliance) => appliance,
                 None => self.activate().await?,
             };
-            self.stage = Stage::Active { appliance: appliance.id, name: appliance.name.clone() };
+            self.stage = Stage::Active {
+                appliance: appliance.id,
+                name: appliance.name.clone(),
+            };
             self.serve(&appliance).await?;
             tracing::warn!("the cloud does not know this box any more: a new activation is needed");
             store::remove(&self.paths.appliance())?;
-        }
-    }
-
-    /// Whom to believe at enrolment: what is configured, or what an earlier activation pinned.
-    fn trust(&self, pinned: Option<&str>) -> Result<Trust, AgentError> {
-        let cloud = &self.config.cloud;
-        if let Some(path) = &cloud.ca_file {
-            return Ok(Trust::Authorities(path.clone()));
-        }
-        let pin = cloud.fingerprint.as_deref().or(pinned).map(parse_fingerprint).transpose();
-        Ok(pin.map_err(SetupError::from)?.map_or(Trust::FirstSeen, Trust::Pinned))
-    }
-
-    fn client(&self, trust: Trust) -> Result<CloudClient, AgentError> {
-        Ok(CloudClient::new(&self.url, trust, self.identity.clone())?)
-    }
-
-    /// Shows a code until a person has typed it.
-    async fn activate(&mut self) -> Result<Appliance, AgentError> {
-        let key = self.identity.public().to_bytes();
-        let mut activation = Activation::new(key, self.clock.now(), clock::seed());
-        self.contact = Contact::Unknown;
-        let mut client = None;
-        loop {
-            self.stage = activation.stage().clone();
-            self.show();
-            if let Stage::Active { appliance, name } = activation.stage() {
-                let pinned: Option<&(CloudClient, Option<[u8; 32]>)> = client.as_ref();
-                let pinned = pinned.and_then(|(_, pin)| pin.map(|pin| hex(&pin)));
-                let (id, name) = (*appliance, name.clone());
-                let appliance = Appliance { url: self.url.clone(), id, name, pinned };
-                store::write_json(&self.paths.appliance(), &appliance)?;
-                tracing::info!(appliance = %appliance.id, name = %appliance.name, "activated");
-                return Ok(appliance);
-            }
-            let Some(action) = activation.poll_action(self.clock.now()) else {
-                self.clock.sleep_until(activation.poll_timeout()).await;
-                continue;
-            };
-            let outcome = match action {
-                Action::Enroll => self.enroll(&mut client, &mut activation).await,
-                Action::Ask => match &client {
-                    Some((client, _)) => client.enroll_status().await.map(|status| {
-                        activation.handle_status(self.clock.now(), status);
-                    }),
-                    None => continue,
-                },
-            };
-            self.heard(outcome.as_ref().err());
-            if let Err(error) = outcome {
-                let unknown = error.reason() == Some(RefusalReason::Unknown);
-                match action {
-                    Action::Ask if unknown => activation.handle_unknown(self.clock.now()),
-                    _ => activation.handle_failed(self.clock.now()),
-                }
-            }
-        }
-    }
-
-    /// Asks for a code. Without a configured trust the certificate is looked at first, and only that one is
-    /// believed from then on; the check number on the panel binds it.
-    async fn enroll(
-        &self,
-        client: &mut Option<(CloudClient, Option<[u8; 32]>)>,
-        activation: &mut Activation,
-    ) -> Result<(), ClientError> {
-        let made = self.enrolling_client().await?;
-        let (cloud, pinned) = client.insert(made);
-        let lan = sonde_netd::lan::observe(self.config.lan.interface.as_deref()).unwrap_or_default();
-        let reply = cloud
-            .enroll(&EnrollRequest {
-                public_key: encode_key(&self.identity.public()),
-                serial: serial(),
-                mac: lan.mac.unwrap_or_default(),
-                software: env!("CARGO_PKG_VERSION").to_owned(),
-                pinned: pinned.map(|pin| hex(&pin)),
-            })
-            .await?;
-        activation.handle_enrolled(self.clock.now(), reply, pinned.as_ref());
-        Ok(())
-    }
-
-    async fn enrolling_client(&self) -> Result<(CloudClient, Option<[u8; 32]>), ClientError> {
-        let refused = |error: AgentError| ClientError::Refused {
-            path: "enroll".to_owned(),
-            status: 0,
-            reason: None,
-            message: chain(&error),
-        };
-        let old: Option<Appliance> = store::read_json(&self.paths.appliance()).unwrap_or_default();
-        let pinned = old.filter(|old| old.url == self.url).and_then(|old| old.pinned);
-        let trust = self.trust(pinned.as_deref()).map_err(refused)?;
-        let client = self.client(trust.clone()).map_err(refused)?;
-        match trust {
-            Trust::Authorities(_) => Ok((client, None)),
-            Trust::Pinned(pin) => Ok((client, Some(pin))),
-            Trust::FirstSeen => {
-                client.look().await?;
-                // Over plain http to this very machine there is none.
-                let Some(seen) = client.fingerprint() else { return Ok((client, None)) };
-                tracing::info!(fingerprint = %hex(&seen), "first contact: this certificate is pinned");
-                Ok((self.client(Trust::Pinned(seen)).map_err(refused)?, Some(seen)))
-            }
         }
     }
 
@@ -303,13 +212,16 @@ impl Agent {
         let io = |action| move |source| AgentError::Io { action, source };
         let trust = match self.trust(appliance.pinned.as_deref())? {
             Trust::FirstSeen if self.url.starts_with("https") => {
-                tracing::warn!("no certificate was pinned at activation: the first one seen is believed");
+                tracing::warn!(
+                    "no certificate was pinned at activation: the first one seen is believed"
+                );
                 Trust::FirstSeen
             }
             trust => trust,
         };
         let client = self.client(trust.clone())?;
-        let keeper = Keeper::start(self.client(trust)?, self.clock).map_err(io("start a thread"))?;
+        let keeper =
+            Keeper::start(self.client(trust)?, self.clock).map_err(io("start a thread"))?;
         let context = Arc::new(Context {
             client: client.clone(),
             keeper,
@@ -330,8 +242,17 @@ impl Agent {
             self.jobs.retain(|_, job| !job.view.get().state.is_end());
             self.relieve();
             self.show();
+            if health.borrow().ended {
+                let source =
+                    std::io::Error::other("its writer is gone, the reason is in the log above");
+                return Err(AgentError::Io {
+                    action: "write the spool",
+                    source,
+                });
+            }
             if let Some(wait_s) = polling.poll_action(self.clock.now()) {
-                let (client, answers, request) = (client.clone(), answers.clone(), self.report(wait_s));
+                let (client, answers, request) =
+                    (client.clone(), answers.clone(), self.report(wait_s));
                 tokio::spawn(async move {
                     let _kept = answers.send(client.poll(&request).await);
                 });
@@ -372,10 +293,14 @@ impl Agent {
         for attempt in self.ledger.attempts()? {
             let key = attempt.key();
             tracing::info!(job = %key, state = ?attempt.state, "taken up again");
-            self.jobs.insert(key, job_task::spawn(context.clone(), attempt, true));
+            self.jobs
+                .insert(key, job_task::spawn(context.clone(), attempt, true));
         }
         let orphans = self.spool.keys().unwrap_or_default();
-        for key in orphans.into_iter().filter(|key| !self.jobs.contains_key(key)) {
+        for key in orphans
+            .into_iter()
+            .filter(|key| !self.jobs.contains_key(key))
+        {
             tracing::warn!(job = %key, "the spool holds results of a job that is not in the ledger: left alone");
         }
         Ok(())
@@ -384,12 +309,20 @@ impl Agent {
     fn report(&self, wait_s: u32) -> PollRequest {
         let jobs = self.jobs.iter().map(|(key, job)| {
             let seen = job.view.get();
-            JobStatus { job: key.job, attempt: key.attempt, state: seen.state, fraction: seen.fraction }
+            JobStatus {
+                job: key.job,
+                attempt: key.attempt,
+                state: seen.state,
+                fraction: seen.fraction,
+            }
         });
         PollRequest {
             wait_s,
             software: env!("CARGO_PKG_VERSION").to_owned(),
-            settings_generation: self.settings.as_ref().map_or(0, |settings| settings.generation),
+            settings_generation: self
+                .settings
+                .as_ref()
+                .map_or(0, |settings| settings.generation),
             capacity: u32::try_from(CAPACITY.saturating_sub(self.jobs.len())).unwrap_or(0),
             jobs: jobs.collect(),
         }
@@ -406,11 +339,18 @@ impl Agent {
             if self.jobs.contains_key(&key) {
                 continue;
             }
-            for (_, old) in self.jobs.iter().filter(|(k, _)| k.job == key.job && k.attempt < key.attempt) {
-                let _over = old.events.send(Event::Lease(crate::machines::lease::News::Superseded));
+            for (_, old) in self
+                .jobs
+                .iter()
+                .filter(|(k, _)| k.job == key.job && k.attempt < key.attempt)
+            {
+                let _over = old
+                    .events
+                    .send(Event::Lease(crate::machines::lease::News::Superseded));
             }
             tracing::info!(job = %key, "offered");
-            self.jobs.insert(key, job_task::spawn(context.clone(), attempt, false));
+            self.jobs
+                .insert(key, job_task::spawn(context.clone(), attempt, false));
         }
         for job in reply.cancels {
             for (_, handle) in self.jobs.iter().filter(|(key, _)| key.job == job) {
@@ -423,7 +363,10 @@ impl Agent {
         match ledger::judge(self.settings.as_ref(), &settings) {
             Desired::Same => {}
             Desired::Refuse => {
-                tracing::error!(generation = settings.generation, "the cloud sends settings that contradict earlier ones: refused");
+                tracing::error!(
+                    generation = settings.generation,
+                    "the cloud sends settings that contradict earlier ones: refused"
+                );
             }
             Desired::Apply => {
                 if let Err(error) = store::write_json(&self.paths.settings(), &settings) {
@@ -444,7 +387,9 @@ impl Agent {
         if !health.paused || !stuck || self.jobs.is_empty() {
             return;
         }
-        let Some(job) = self.jobs.values().next() else { return };
+        let Some(job) = self.jobs.values().next() else {
+            return;
+        };
         let budget = health.budget >> 20;
         let why = format!(
             "the results do not fit into the box's {budget} MiB for results: split the scan, or raise [spool] budget_mib"
@@ -454,9 +399,16 @@ impl Agent {
 
     /// Remembers whether the cloud answered, and what was wrong.
     fn heard(&mut self, error: Option<&ClientError>) {
-        self.contact = if error.is_some() { Contact::Failed } else { Contact::Answered };
+        self.contact = if error.is_some() {
+            Contact::Failed
+        } else {
+            Contact::Answered
+        };
         let text = error.map(|error| chain(error));
-        if let Some(text) = text.as_ref().filter(|text| self.trouble.as_ref() != Some(text)) {
+        if let Some(text) = text
+            .as_ref()
+            .filter(|text| self.trouble.as_ref() != Some(text))
+        {
             tracing::warn!(error = %text, "no answer from the cloud");
         }
         self.trouble = text;
@@ -466,7 +418,8 @@ impl Agent {
         let mut scans = Scans::default();
         for job in self.jobs.values() {
             let seen = job.view.get();
-            let scanning = !seen.state.is_end() && seen.state != sonde_protocol::device::JobState::Draining;
+            let scanning =
+                !seen.state.is_end() && seen.state != sonde_protocol::device::JobState::Draining;
             scans.running += u32::from(scanning);
             scans.out_of_contact += u32::from(scanning && seen.out_of_contact);
         }
@@ -476,7 +429,11 @@ impl Agent {
         if lan.as_ref().is_some_and(|lan| !lan.carrier) {
             errors.push("no CARRIER on LAN interface".to_owned());
         }
-        errors.extend(health.error.map(|error| format!("results can not be written: {error}")));
+        errors.extend(
+            health
+                .error
+                .map(|error| format!("results can not be written: {error}")),
+        );
         if health.paused {
             errors.push("scans wait: the disk space for results is used up".to_owned());
         }
@@ -492,7 +449,10 @@ impl Agent {
         self.board.change(|status| {
             status.phase = shown;
             status.name = name;
-            status.lan_address = lan.as_ref().and_then(|lan| lan.address).map(|address| address.to_string());
+            status.lan_address = lan
+                .as_ref()
+                .and_then(|lan| lan.address)
+                .map(|address| address.to_string());
             status.lan_mac = lan.and_then(|lan| lan.mac);
             status.errors = errors;
             status.scans_running = scans.running;
@@ -512,13 +472,4 @@ fn open_spool(path: &Path, config: &Config) -> std::io::Result<Spool> {
         }
         disk
     })
-}
-
-/// What is printed on the box, or else the host's name.
-fn serial() -> String {
-    let printed = std::fs::read_to_string("/sys/class/dmi/id/product_serial").unwrap_or_default();
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let plausible = |text: &str| text.chars().any(|c| c.is_ascii_alphanumeric() && c != '0');
-    let text = if plausible(&printed) { printed } else { name };
-    text.trim().chars().filter(|c| !c.is_control()).take(64).collect()
 }

@@ -9,8 +9,8 @@ use reqwest::{Method, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sonde_protocol::device::{
-    CommitRequest, EnrollReply, EnrollRequest, EnrollStatus, LEASE_HEADER, LeaseReply, LeaseRequest,
-    PollReply, PollRequest, Refusal, RefusalReason, ResultsReply,
+    CommitRequest, EnrollReply, EnrollRequest, EnrollStatus, LEASE_HEADER, LeaseReply,
+    LeaseRequest, PollReply, PollRequest, Refusal, RefusalReason, ResultsReply,
 };
 use sonde_protocol::ids::LeaseToken;
 use sonde_protocol::token::{self, SCHEME, hex};
@@ -27,10 +27,12 @@ const ANSWER_MAX: Duration = Duration::from_secs(30);
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// No connection.
-    #[error("can not reach the cloud at {url}: check the network, or name another by --cloud or [cloud] url")]
+    #[error(
+        "can not reach the cloud at {url}: check the network, or name another by --cloud or [cloud] url"
+    )]
     Unreachable {
         /// Where.
-        url: Url,
+        url: String,
         /// Why.
         #[source]
         source: reqwest::Error,
@@ -39,7 +41,7 @@ pub enum ClientError {
     #[error("the connection to the cloud at {url} broke")]
     Cut {
         /// Where.
-        url: Url,
+        url: String,
         /// Why.
         #[source]
         source: reqwest::Error,
@@ -51,7 +53,7 @@ pub enum ClientError {
     )]
     Fingerprint {
         /// Where.
-        url: Url,
+        url: String,
         /// What was pinned.
         expected: String,
         /// What came.
@@ -91,7 +93,10 @@ impl ClientError {
 
     /// The attempt is not ours any more.
     pub fn is_over(&self) -> bool {
-        matches!(self.reason(), Some(RefusalReason::Lease | RefusalReason::NoJob))
+        matches!(
+            self.reason(),
+            Some(RefusalReason::Lease | RefusalReason::NoJob)
+        )
     }
 }
 
@@ -146,10 +151,14 @@ impl CloudClient {
     /// # Errors
     /// [`SetupError`].
     pub fn new(url: &str, trust: Trust, identity: Arc<Identity>) -> Result<Self, SetupError> {
-        let wrong = || SetupError::Url { url: url.to_owned() };
+        let wrong = || SetupError::Url {
+            url: url.to_owned(),
+        };
         let mut base = Url::parse(url).map_err(|_| wrong())?;
         let local = matches!(base.host_str(), Some("127.0.0.1" | "[::1]" | "localhost"));
-        if base.host_str().is_none() || !(base.scheme() == "https" || base.scheme() == "http" && local) {
+        if base.host_str().is_none()
+            || !(base.scheme() == "https" || base.scheme() == "http" && local)
+        {
             return Err(wrong());
         }
         base.set_path("/");
@@ -162,7 +171,14 @@ impl CloudClient {
             .build()
             .map_err(SetupError::Http)?;
         let offset = Arc::default();
-        Ok(Self { http, base, identity, offset, trust, seen })
+        Ok(Self {
+            http,
+            base,
+            identity,
+            offset,
+            trust,
+            seen,
+        })
     }
 
     /// SHA-256 of the certificate the cloud last showed.
@@ -177,7 +193,10 @@ impl CloudClient {
     pub async fn look(&self) -> Result<(), ClientError> {
         let url = self.url("enroll");
         let request = self.http.get(url.clone()).timeout(ANSWER_MAX).send();
-        request.await.map(drop).map_err(|source| self.failed(url, source))
+        request
+            .await
+            .map(drop)
+            .map_err(|source| self.failed(&url, source))
     }
 
     /// `POST enroll`.
@@ -185,7 +204,8 @@ impl CloudClient {
     /// # Errors
     /// [`ClientError`].
     pub async fn enroll(&self, body: &EnrollRequest) -> Result<EnrollReply, ClientError> {
-        self.json(Method::POST, "enroll", Some(body), None, ANSWER_MAX).await
+        self.json(Method::POST, "enroll", Some(body), None, ANSWER_MAX)
+            .await
     }
 
     /// `GET enroll`.
@@ -193,7 +213,8 @@ impl CloudClient {
     /// # Errors
     /// [`ClientError`].
     pub async fn enroll_status(&self) -> Result<EnrollStatus, ClientError> {
-        self.json(Method::GET, "enroll", None::<&()>, None, ANSWER_MAX).await
+        self.json(Method::GET, "enroll", None::<&()>, None, ANSWER_MAX)
+            .await
     }
 
     /// `POST poll`.
@@ -202,34 +223,55 @@ impl CloudClient {
     /// [`ClientError`].
     pub async fn poll(&self, body: &PollRequest) -> Result<PollReply, ClientError> {
         let patience = Duration::from_secs(body.wait_s.into()) + PATIENCE;
-        self.json(Method::POST, "poll", Some(body), None, patience).await
+        self.json(Method::POST, "poll", Some(body), None, patience)
+            .await
     }
 
     /// `POST jobs/../accept`.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn accept(&self, key: Key, lease: LeaseToken, body: &LeaseRequest) -> Result<LeaseReply, ClientError> {
+    pub async fn accept(
+        &self,
+        key: Key,
+        lease: LeaseToken,
+        body: &LeaseRequest,
+    ) -> Result<LeaseReply, ClientError> {
         let path = format!("jobs/{}/{}/accept", key.job, key.attempt);
-        self.json(Method::POST, &path, Some(body), Some(lease), ANSWER_MAX).await
+        self.json(Method::POST, &path, Some(body), Some(lease), ANSWER_MAX)
+            .await
     }
 
     /// `POST jobs/../renew`.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn renew(&self, key: Key, lease: LeaseToken, body: &LeaseRequest) -> Result<LeaseReply, ClientError> {
+    pub async fn renew(
+        &self,
+        key: Key,
+        lease: LeaseToken,
+        body: &LeaseRequest,
+    ) -> Result<LeaseReply, ClientError> {
         let path = format!("jobs/{}/{}/renew", key.job, key.attempt);
-        self.json(Method::POST, &path, Some(body), Some(lease), ANSWER_MAX).await
+        self.json(Method::POST, &path, Some(body), Some(lease), ANSWER_MAX)
+            .await
     }
 
     /// `POST jobs/../results`: `body` is zstd of JSON lines, the first of which has number `first`.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn results(&self, key: Key, lease: LeaseToken, first: u64, body: Vec<u8>) -> Result<Stored, ClientError> {
+    pub async fn results(
+        &self,
+        key: Key,
+        lease: LeaseToken,
+        first: u64,
+        body: Vec<u8>,
+    ) -> Result<Stored, ClientError> {
         let path = format!("jobs/{}/{}/results?first={first}", key.job, key.attempt);
-        let answer = self.call(Method::POST, &path, Some(body), Some(lease), ANSWER_MAX).await?;
+        let answer = self
+            .call(Method::POST, &path, Some(body), Some(lease), ANSWER_MAX)
+            .await?;
         match answer.status {
             StatusCode::OK | StatusCode::RANGE_NOT_SATISFIABLE => {
                 parse::<ResultsReply>(&path, &answer.body).map(|reply| Stored::Next(reply.next))
@@ -242,10 +284,20 @@ impl CloudClient {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn commit(&self, key: Key, lease: LeaseToken, body: &CommitRequest) -> Result<Stored, ClientError> {
+    pub async fn commit(
+        &self,
+        key: Key,
+        lease: LeaseToken,
+        body: &CommitRequest,
+    ) -> Result<Stored, ClientError> {
         let path = format!("jobs/{}/{}/commit", key.job, key.attempt);
-        let body = serde_json::to_vec(body).map_err(|source| ClientError::Answer { path: path.clone(), source })?;
-        let answer = self.call(Method::PUT, &path, Some(body), Some(lease), ANSWER_MAX).await?;
+        let body = serde_json::to_vec(body).map_err(|source| ClientError::Answer {
+            path: path.clone(),
+            source,
+        })?;
+        let answer = self
+            .call(Method::PUT, &path, Some(body), Some(lease), ANSWER_MAX)
+            .await?;
         match answer.status {
             StatusCode::OK => Ok(Stored::Done),
             StatusCode::ACCEPTED => Ok(Stored::NotYet),
@@ -265,7 +317,10 @@ impl CloudClient {
         patience: Duration,
     ) -> Result<T, ClientError> {
         let body = body.map(serde_json::to_vec).transpose();
-        let body = body.map_err(|source| ClientError::Answer { path: path.to_owned(), source })?;
+        let body = body.map_err(|source| ClientError::Answer {
+            path: path.to_owned(),
+            source,
+        })?;
         let answer = self.call(method, path, body, lease, patience).await?;
         if answer.status != StatusCode::OK {
             return Err(refusal(path, &answer));
@@ -282,12 +337,18 @@ impl CloudClient {
         lease: Option<LeaseToken>,
         patience: Duration,
     ) -> Result<Answer, ClientError> {
-        let first = self.send(&method, path, body.clone(), lease, patience).await?;
+        let first = self
+            .send(&method, path, body.clone(), lease, patience)
+            .await?;
         if first.status == StatusCode::UNAUTHORIZED
-            && let Ok(Refusal { reason: RefusalReason::Token, server_time: Some(theirs), .. }) =
-                serde_json::from_slice(&first.body)
+            && let Ok(Refusal {
+                reason: RefusalReason::Token,
+                server_time: Some(theirs),
+                ..
+            }) = serde_json::from_slice(&first.body)
         {
-            self.offset.store(theirs.saturating_sub(clock()), Ordering::Relaxed);
+            self.offset
+                .store(theirs.saturating_sub(clock()), Ordering::Relaxed);
             return self.send(&method, path, body, lease, patience).await;
         }
         Ok(first)
@@ -302,9 +363,15 @@ impl CloudClient {
         patience: Duration,
     ) -> Result<Answer, ClientError> {
         let url = self.url(path);
-        let target = url.query().map_or_else(|| url.path().to_owned(), |q| format!("{}?{q}", url.path()));
+        let target = url
+            .query()
+            .map_or_else(|| url.path().to_owned(), |q| format!("{}?{q}", url.path()));
         let now = clock().saturating_add(self.offset.load(Ordering::Relaxed));
-        let token = self.identity.token(token::audience(method.as_str(), &target), now, body.as_deref());
+        let token = self.identity.token(
+            token::audience(method.as_str(), &target),
+            now,
+            body.as_deref(),
+        );
         let mut request = self
             .http
             .request(method.clone(), url.clone())
@@ -314,35 +381,56 @@ impl CloudClient {
             request = request.header(LEASE_HEADER, lease.to_string());
         }
         if let Some(body) = body {
-            let kind = if path.contains("/results") { "application/zstd" } else { "application/json" };
-            request = request.header(reqwest::header::CONTENT_TYPE, kind).body(body);
+            let kind = if path.contains("/results") {
+                "application/zstd"
+            } else {
+                "application/json"
+            };
+            request = request
+                .header(reqwest::header::CONTENT_TYPE, kind)
+                .body(body);
         }
         let answer = async {
             let response = request.send().await?;
             let status = response.status();
-            Ok(Answer { status, body: response.bytes().await?.to_vec() })
+            Ok(Answer {
+                status,
+                body: response.bytes().await?.to_vec(),
+            })
         };
-        answer.await.map_err(|source| self.failed(url, source))
+        answer.await.map_err(|source| self.failed(&url, source))
     }
 
     fn url(&self, path: &str) -> Url {
         let mut url = self.base.clone();
-        let (path, query) = path.split_once('?').map_or((path, None), |(p, q)| (p, Some(q)));
+        let (path, query) = path
+            .split_once('?')
+            .map_or((path, None), |(p, q)| (p, Some(q)));
         url.set_path(&format!("/device/v1/{path}"));
         url.set_query(query);
         url
     }
 
-    fn failed(&self, url: Url, source: reqwest::Error) -> ClientError {
+    fn failed(&self, url: &Url, source: reqwest::Error) -> ClientError {
         if let (Trust::Pinned(pin), Some(seen)) = (&self.trust, self.seen.last())
             && *pin != seen
         {
-            return ClientError::Fingerprint { url, expected: hex(pin), seen: hex(&seen) };
+            return ClientError::Fingerprint {
+                url: url.to_string(),
+                expected: hex(pin),
+                seen: hex(&seen),
+            };
         }
         if source.is_connect() {
-            ClientError::Unreachable { url, source }
+            ClientError::Unreachable {
+                url: url.to_string(),
+                source,
+            }
         } else {
-            ClientError::Cut { url, source }
+            ClientError::Cut {
+                url: url.to_string(),
+                source,
+            }
         }
     }
 }
@@ -358,11 +446,16 @@ fn refusal(path: &str, answer: &Answer) -> ClientError {
 }
 
 fn parse<T: DeserializeOwned>(path: &str, body: &[u8]) -> Result<T, ClientError> {
-    serde_json::from_slice(body).map_err(|source| ClientError::Answer { path: path.to_owned(), source })
+    serde_json::from_slice(body).map_err(|source| ClientError::Answer {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Seconds since 1970, by this box's clock.
 fn clock() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

@@ -95,7 +95,10 @@ impl Config {
             Err(error) if path.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
                 return Ok(Self::default());
             }
-            text => text.map_err(|source| ConfigError::Io { path: file.to_owned(), source })?,
+            text => text.map_err(|source| ConfigError::Io {
+                path: file.to_owned(),
+                source,
+            })?,
         };
         toml::from_str(&text).map_err(|source| ConfigError::Content {
             path: file.to_owned(),
@@ -117,8 +120,14 @@ impl Paths {
     /// Below `state` if one is given, else where the system keeps such things.
     pub fn new(state: Option<&Path>) -> Self {
         match state {
-            Some(state) => Self { state: state.to_owned(), run: state.join("run") },
-            None => Self { state: "/var/lib/sonde".into(), run: "/run/sonde".into() },
+            Some(state) => Self {
+                state: state.to_owned(),
+                run: state.join("run"),
+            },
+            None => Self {
+                state: "/var/lib/sonde".into(),
+                run: "/run/sonde".into(),
+            },
         }
     }
 
@@ -193,7 +202,9 @@ mod tests {
     fn an_unknown_key_is_refused_by_name() {
         for text in ["[cloud]\nurll = 1\n", "[clowd]\n", "[policy]\nnever = []\n"] {
             let error = load(text).unwrap_err();
-            let ConfigError::Content { source, .. } = &error else { panic!("{error}") };
+            let ConfigError::Content { source, .. } = &error else {
+                panic!("{error}")
+            };
             assert!(source.to_string().contains("unknown field"), "{source}");
             assert!(error.to_string().contains("appliance.toml"));
         }
@@ -209,6 +220,9 @@ mod tests {
     fn a_state_folder_holds_everything() {
         let paths = Paths::new(Some(Path::new("/s")));
         assert_eq!(paths.agent_socket(), Path::new("/s/run/agent.sock"));
-        assert_eq!(Paths::new(None).agent_socket(), Path::new("/run/sonde/agent.sock"));
+        assert_eq!(
+            Paths::new(None).agent_socket(),
+            Path::new("/run/sonde/agent.sock")
+        );
     }
 }

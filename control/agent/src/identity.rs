@@ -21,7 +21,9 @@ pub enum IdentityError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The file is there, but is not 32 bytes.
-    #[error("{path} holds {bytes} bytes, a key has 32: restore it, or move it away and activate this box anew")]
+    #[error(
+        "{path} holds {bytes} bytes, a key has 32: restore it, or move it away and activate this box anew"
+    )]
     Malformed {
         /// Which file.
         path: std::path::PathBuf,
@@ -37,15 +39,24 @@ impl Identity {
     /// [`IdentityError`].
     pub fn load_or_make(path: &Path) -> Result<Self, IdentityError> {
         if let Some(bytes) = store::read(path)? {
-            let secret: [u8; 32] = bytes.as_slice().try_into().map_err(|_| {
-                IdentityError::Malformed { path: path.to_owned(), bytes: bytes.len() }
-            })?;
-            return Ok(Self { key: SigningKey::from_bytes(&secret) });
+            let secret: [u8; 32] =
+                bytes
+                    .as_slice()
+                    .try_into()
+                    .map_err(|_| IdentityError::Malformed {
+                        path: path.to_owned(),
+                        bytes: bytes.len(),
+                    })?;
+            return Ok(Self {
+                key: SigningKey::from_bytes(&secret),
+            });
         }
         let mut secret = [0; 32];
         rand::rng().fill_bytes(&mut secret);
         store::write(path, &secret)?;
-        Ok(Self { key: SigningKey::from_bytes(&secret) })
+        Ok(Self {
+            key: SigningKey::from_bytes(&secret),
+        })
     }
 
     /// The public half.
@@ -57,7 +68,10 @@ impl Identity {
     pub fn token(&self, audience: String, now_unix: i64, body: Option<&[u8]>) -> String {
         let mut nonce = [0; 16];
         rand::rng().fill_bytes(&mut nonce);
-        token::sign(&self.key, &Claims::new(&self.public(), audience, now_unix, &nonce, body))
+        token::sign(
+            &self.key,
+            &Claims::new(&self.public(), audience, now_unix, &nonce, body),
+        )
     }
 }
 
@@ -73,7 +87,12 @@ mod tests {
         let identity = Identity::load_or_make(&path).unwrap();
         assert_eq!(identity.public(), made);
         let token = identity.token(token::audience("GET", "/x"), 1000, None);
-        assert_eq!(token::verify(&token, 1000, "sonde-cloud GET /x", None).unwrap().key, made);
+        assert_eq!(
+            token::verify(&token, 1000, "sonde-cloud GET /x", None)
+                .unwrap()
+                .key,
+            made
+        );
         let again = identity.token(token::audience("GET", "/x"), 1000, None);
         assert_ne!(token, again, "each token is taken once");
     }

@@ -14,17 +14,19 @@ use tokio::sync::{mpsc, watch};
 
 use crate::clock::{self, Clock};
 use crate::cloud_client::{ClientError, CloudClient, Stored};
-use crate::ledger::{Attempt, Ledger};
 use crate::lease_keeper::{Keeper, Kept, View};
+use crate::ledger::{Attempt, Ledger};
 use crate::lines::Sorter;
 use crate::machines::job::{Action, Job, Spooled, WorkerEnd};
 use crate::machines::lease;
 use crate::machines::upload;
 use crate::spool::{ReadError, Reader, Spool, Stream};
-use crate::worker::{self, Run, Stopper, chain};
+use crate::worker::{self, ConcludeError, Run, Stopper, chain};
 
 /// Compression of results: fast, and text shrinks to a tenth anyway.
 const ZSTD_LEVEL: i32 = 3;
+/// Between two tries at a disk that refuses.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// What every job's task is given.
 pub struct Context {
@@ -139,7 +141,10 @@ async fn drive(
     let spool = context.spool.clone();
     let opened = blocking(move || {
         let stream = spool.stream(key)?;
-        Ok((Sorter::from_spool(&stream).map(|sorter| sorter.has_summary()), stream))
+        Ok((
+            Sorter::from_spool(&stream).map(|sorter| sorter.has_summary()),
+            stream,
+        ))
     });
     let (summary, stream) = opened.await.map_err(DriveError::Spool)?;
     let summary = summary.map_err(|error| DriveError::Read(chain(&error)))?;
@@ -153,8 +158,19 @@ async fn drive(
     let reader = Arc::new(Mutex::new(stream.reader(0)));
     let mut durable = stream.durable();
     let stopper = Stopper::default();
-    let mut task = Task { context, attempt, job, stream, reader, stopper, handle, kept: false };
-    task.job.upload().handle_durable(*durable.borrow_and_update());
+    let mut task = Task {
+        context,
+        attempt,
+        job,
+        stream,
+        reader,
+        stopper,
+        handle,
+        kept: false,
+    };
+    task.job
+        .upload()
+        .handle_durable(*durable.borrow_and_update());
     loop {
         while let Some(action) = task.job.poll_action(context.clock.now()) {
             task.act(action).await;
@@ -196,7 +212,9 @@ impl Task<'_> {
             Event::Worker(worker::News::Started) => self.job.handle_worker_started(),
             Event::Worker(worker::News::Checkpoint) => self.job.handle_checkpoint(),
             Event::Worker(worker::News::Progress(progress)) => {
-                self.handle.view.set(|seen| seen.fraction = progress.fraction);
+                self.handle
+                    .view
+                    .set(|seen| seen.fraction = progress.fraction);
             }
             Event::Worker(worker::News::Ended(end)) => {
                 if let WorkerEnd::Died(why) | WorkerEnd::Refused(why) = &end {
@@ -224,6 +242,10 @@ impl Task<'_> {
             Ok(Stored::NotYet) => upload.handle_not_yet(now),
             Ok(Stored::Next(next)) => upload.handle_next(now, next),
             Err(Trouble::Client(error)) if error.is_over() => upload.handle_refused(),
+            Err(Trouble::Read(error @ ReadError::Damaged { .. })) => {
+                tracing::error!(job = %self.stream.key(), error = %chain(&error), "given up: another attempt has to do it");
+                upload.handle_damaged();
+            }
             Err(error) => {
                 tracing::warn!(job = %self.stream.key(), error = %chain(&error), "results wait on disk");
                 upload.handle_failed(now);
@@ -241,11 +263,19 @@ impl Task<'_> {
         match action {
             Action::Persist => self.persist().await,
             Action::Accept => {
-                let (client, key, lease) = (self.context.client.clone(), self.attempt.key(), self.attempt.lease);
+                let (client, key, lease) = (
+                    self.context.client.clone(),
+                    self.attempt.key(),
+                    self.attempt.lease,
+                );
                 let events = self.handle.events.clone();
                 tokio::spawn(async move {
-                    let body = LeaseRequest { state: JobState::Accepted, fraction: 0.0 };
-                    let _told = events.send(Event::Accepted(client.accept(key, lease, &body).await));
+                    let body = LeaseRequest {
+                        state: JobState::Accepted,
+                        fraction: 0.0,
+                    };
+                    let _told =
+                        events.send(Event::Accepted(client.accept(key, lease, &body).await));
                 });
             }
             Action::Start => self.start(),
@@ -281,7 +311,7 @@ impl Task<'_> {
         self.attempt.ending = self.job.ending().cloned();
         while let Err(error) = self.context.ledger.put(&self.attempt) {
             tracing::error!(error = %chain(&error), "the ledger can not be written; trying again");
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            tokio::time::sleep(RETRY).await;
         }
     }
 
@@ -291,7 +321,9 @@ impl Task<'_> {
         // The connect link can't tag: a request for it means what the kernel reaches.
         if request.trunk.is_none() && request.link != LinkKind::Connect {
             let trunk = self.context.trunk.borrow();
-            request.trunk = trunk.clone().filter(|trunk| *trunk != TrunkConfig::default());
+            request.trunk = trunk
+                .clone()
+                .filter(|trunk| *trunk != TrunkConfig::default());
         }
         if request.interface.is_none() {
             request.interface.clone_from(&self.context.interface);
@@ -314,17 +346,29 @@ impl Task<'_> {
     }
 
     async fn conclude(&mut self) {
-        let stream = self.stream.clone();
-        let counted = blocking(move || Ok(worker::conclude(&stream))).await;
-        match counted.map_err(|error| error.to_string()).and_then(|counted| counted) {
-            Ok(count) => self.job.handle_concluded(self.context.clock.now(), count),
-            Err(error) => tracing::error!(job = %self.stream.key(), %error, "the spool can not be completed"),
+        loop {
+            let stream = self.stream.clone();
+            let error = match blocking(move || Ok(worker::conclude(&stream))).await {
+                Ok(Ok(count)) => return self.job.handle_concluded(self.context.clock.now(), count),
+                Ok(Err(error @ ConcludeError::Read(ReadError::Damaged { .. }))) => {
+                    tracing::error!(job = %self.stream.key(), error = %chain(&error), "given up");
+                    return self.job.handle_damaged();
+                }
+                Ok(Err(error)) => chain(&error),
+                Err(error) => error.to_string(),
+            };
+            tracing::error!(job = %self.stream.key(), %error, "the spool is not complete yet");
+            tokio::time::sleep(RETRY).await;
         }
     }
 
     fn send(&mut self, first: u64) {
         let reader = self.reader.clone();
-        let (client, key, lease) = (self.context.client.clone(), self.attempt.key(), self.attempt.lease);
+        let (client, key, lease) = (
+            self.context.client.clone(),
+            self.attempt.key(),
+            self.attempt.lease,
+        );
         let events = self.handle.events.clone();
         tokio::spawn(async move {
             let packed = blocking(move || {
@@ -342,15 +386,32 @@ impl Task<'_> {
     }
 
     fn commit(&mut self) {
-        let (client, key, lease) = (self.context.client.clone(), self.attempt.key(), self.attempt.lease);
+        let (client, key, lease) = (
+            self.context.client.clone(),
+            self.attempt.key(),
+            self.attempt.lease,
+        );
         let (events, stream) = (self.handle.events.clone(), self.stream.clone());
         let ending = self.job.ending().cloned();
         tokio::spawn(async move {
             let stored = async {
                 let (count, digest) = blocking(move || Ok(digest(&stream))).await??;
-                let outcome = ending.as_ref().map_or(Outcome::Finished, |ending| ending.outcome);
+                let outcome = ending
+                    .as_ref()
+                    .map_or(Outcome::Finished, |ending| ending.outcome);
                 let error = ending.and_then(|ending| ending.error);
-                Ok(client.commit(key, lease, &CommitRequest { count, digest, outcome, error }).await?)
+                Ok(client
+                    .commit(
+                        key,
+                        lease,
+                        &CommitRequest {
+                            count,
+                            digest,
+                            outcome,
+                            error,
+                        },
+                    )
+                    .await?)
             };
             let _told = events.send(Event::Stored(stored.await));
         });
@@ -359,7 +420,11 @@ impl Task<'_> {
     /// Spool first: an entry in the ledger without a spool is taken up as one that has ended, a spool
     /// without an entry by nobody.
     async fn forget(&mut self) {
-        let (spool, ledger, key) = (self.context.spool.clone(), self.context.ledger.clone(), self.attempt.key());
+        let (spool, ledger, key) = (
+            self.context.spool.clone(),
+            self.context.ledger.clone(),
+            self.attempt.key(),
+        );
         self.stream.close();
         let forgotten = blocking(move || {
             spool.remove(key)?;
@@ -388,5 +453,7 @@ fn digest(stream: &Stream) -> Result<(u64, String), ReadError> {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> std::io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(std::io::Error::other)?
 }

@@ -33,7 +33,12 @@ pub struct Seen {
 impl View {
     /// A job in `state`.
     pub fn new(state: JobState) -> Self {
-        Self(Arc::new(Mutex::new(Seen { state, fraction: 0.0, out_of_contact: false, stuck: false })))
+        Self(Arc::new(Mutex::new(Seen {
+            state,
+            fraction: 0.0,
+            out_of_contact: false,
+            stuck: false,
+        })))
     }
 
     /// Looks.
@@ -75,7 +80,9 @@ impl Keeper {
     /// When there is no thread or runtime to be had.
     pub fn start(client: CloudClient, clock: Clock) -> io::Result<Self> {
         let (sender, commands) = mpsc::unbounded_channel();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         std::thread::Builder::new()
             .name("lease".to_owned())
             .spawn(move || runtime.block_on(keep(client, clock, commands)))?;
@@ -96,7 +103,8 @@ impl Keeper {
 
 async fn keep(client: CloudClient, clock: Clock, mut commands: mpsc::UnboundedReceiver<Command>) {
     let mut leases: HashMap<Key, (Kept, Lease)> = HashMap::new();
-    let (answers, mut answered) = mpsc::unbounded_channel::<(Key, Result<LeaseReply, ClientError>)>();
+    let (answers, mut answered) =
+        mpsc::unbounded_channel::<(Key, Result<LeaseReply, ClientError>)>();
     loop {
         let now = clock.now();
         for (kept, lease) in leases.values_mut() {
@@ -104,7 +112,10 @@ async fn keep(client: CloudClient, clock: Clock, mut commands: mpsc::UnboundedRe
                 let (client, answers) = (client.clone(), answers.clone());
                 let (key, token, seen) = (kept.key, kept.lease, kept.view.get());
                 tokio::spawn(async move {
-                    let body = LeaseRequest { state: seen.state, fraction: seen.fraction };
+                    let body = LeaseRequest {
+                        state: seen.state,
+                        fraction: seen.fraction,
+                    };
                     let _kept = answers.send((key, client.renew(key, token, &body).await));
                 });
             }
@@ -112,7 +123,10 @@ async fn keep(client: CloudClient, clock: Clock, mut commands: mpsc::UnboundedRe
                 (kept.news)(news);
             }
         }
-        let next = leases.values().filter_map(|(_, lease)| lease.poll_timeout()).min();
+        let next = leases
+            .values()
+            .filter_map(|(_, lease)| lease.poll_timeout())
+            .min();
         tokio::select! {
             command = commands.recv() => match command {
                 Some(Command::Keep(kept)) => {

@@ -74,7 +74,10 @@ impl Attempt {
 
     /// Names its stream in the spool.
     pub fn key(&self) -> Key {
-        Key { job: self.job, attempt: self.attempt }
+        Key {
+            job: self.job,
+            attempt: self.attempt,
+        }
     }
 }
 
@@ -91,7 +94,9 @@ impl Ledger {
     /// [`StoreError`].
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         store::make_dir(dir)?;
-        Ok(Self { dir: dir.to_owned() })
+        Ok(Self {
+            dir: dir.to_owned(),
+        })
     }
 
     /// Every attempt in it.
@@ -99,11 +104,18 @@ impl Ledger {
     /// # Errors
     /// [`StoreError`].
     pub fn attempts(&self) -> Result<Vec<Attempt>, StoreError> {
-        let io = |source| StoreError::Io { action: "read", path: self.dir.clone(), source };
+        let io = |source| StoreError::Io {
+            action: "read",
+            path: self.dir.clone(),
+            source,
+        };
         let mut attempts = Vec::new();
         for entry in std::fs::read_dir(&self.dir).map_err(io)? {
             let path = entry.map_err(io)?.path();
-            if path.extension().is_some_and(|extension| extension == "json") {
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "json")
+            {
                 attempts.extend(store::read_json::<Attempt>(&path)?);
             }
         }
@@ -176,7 +188,10 @@ mod tests {
         ledger.put(&one).unwrap();
         ledger.put(&two).unwrap();
         one.state = JobState::Draining;
-        one.ending = Some(Ending { outcome: Outcome::Failed, error: Some("why".to_owned()) });
+        one.ending = Some(Ending {
+            outcome: Outcome::Failed,
+            error: Some("why".to_owned()),
+        });
         ledger.put(&one).unwrap();
         let mut expected = vec![one.clone(), two];
         expected.sort_by_key(Attempt::key);

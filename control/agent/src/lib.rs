@@ -13,8 +13,8 @@
 //! to open a network port, to print its key, and to forget a result before the cloud has committed it.
 
 pub mod agent;
-pub mod cloud_client;
 pub mod clock;
+pub mod cloud_client;
 pub mod config;
 pub mod identity;
 pub mod job_task;

@@ -18,7 +18,9 @@ const WRITE_MAX: Duration = Duration::from_secs(5);
 
 /// Why a socket can't be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("can not listen on {path}: name another folder with --state (a short one: socket paths end at 107 bytes)")]
+#[error(
+    "can not listen on {path}: name another folder with --state (a short one: socket paths end at 107 bytes)"
+)]
 pub struct ListenError {
     /// Which.
     pub path: PathBuf,
@@ -46,7 +48,10 @@ pub fn listen(path: &Path) -> Result<std::os::unix::net::UnixListener, ListenErr
         listener.set_nonblocking(true)?;
         Ok(listener)
     };
-    listen().map_err(|source| ListenError { path: path.to_owned(), source })
+    listen().map_err(|source| ListenError {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Serves the status until the future is dropped.
@@ -73,7 +78,10 @@ async fn tell(client: UnixStream, mut status: watch::Receiver<Status>) {
         loop {
             let mut line = serde_json::to_vec(&*status.borrow_and_update()).unwrap_or_default();
             line.push(b'\n');
-            if !matches!(timeout(WRITE_MAX, output.write_all(&line)).await, Ok(Ok(()))) {
+            if !matches!(
+                timeout(WRITE_MAX, output.write_all(&line)).await,
+                Ok(Ok(()))
+            ) {
                 return;
             }
             if status.changed().await.is_err() {
@@ -100,7 +108,11 @@ mod tests {
     async fn line(client: &mut BufReader<UnixStream>) -> Option<Status> {
         let mut text = String::new();
         let read = client.read_line(&mut text);
-        timeout(Duration::from_secs(10), read).await.expect("a line in time").ok().filter(|n| *n > 0)?;
+        timeout(Duration::from_secs(10), read)
+            .await
+            .expect("a line in time")
+            .ok()
+            .filter(|n| *n > 0)?;
         Some(serde_json::from_str(&text).unwrap())
     }
 
@@ -130,7 +142,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_path_too_long_is_refused_by_name() {
-        let path = PathBuf::from("/tmp").join("x".repeat(200)).join("agent.sock");
+        let path = PathBuf::from("/tmp")
+            .join("x".repeat(200))
+            .join("agent.sock");
         let error = listen(&path).unwrap_err();
         assert!(error.to_string().contains("--state"), "{error}");
         let _made = std::fs::remove_dir(path.parent().unwrap());

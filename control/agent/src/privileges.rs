@@ -22,7 +22,11 @@ pub fn bind_to(parent: u32) -> Result<(), PrivilegeError> {
     set_parent_process_death_signal(Some(Signal::TERM))?;
     // It may have ended before the line above.
     let alive = getppid().map(Pid::as_raw_pid) == i32::try_from(parent).ok();
-    if alive { Ok(()) } else { Err(PrivilegeError::Orphan) }
+    if alive {
+        Ok(())
+    } else {
+        Err(PrivilegeError::Orphan)
+    }
 }
 
 /// Gives up every capability and the way to any new one: raw sockets, changing links and other users' files
@@ -33,6 +37,13 @@ pub fn bind_to(parent: u32) -> Result<(), PrivilegeError> {
 pub fn give_up() -> Result<(), PrivilegeError> {
     set_no_new_privs(true)?;
     let none = CapabilitySet::empty();
-    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
+    set_capabilities(
+        None,
+        CapabilitySets {
+            effective: none,
+            permitted: none,
+            inheritable: none,
+        },
+    )?;
     Ok(())
 }

@@ -33,9 +33,10 @@ pub fn phase(stage: &Stage, contact: Contact, scans: Scans) -> Phase {
     match stage {
         _ if failed => Phase::CommunicationFailure,
         Stage::Enrolling => Phase::Contacting,
-        Stage::Showing { code, check_number } => {
-            Phase::Activation { code: code.clone(), check_number: check_number.clone() }
-        }
+        Stage::Showing { code, check_number } => Phase::Activation {
+            code: code.clone(),
+            check_number: check_number.clone(),
+        },
         Stage::Active { .. } if contact == Contact::Unknown => Phase::Contacting,
         Stage::Active { .. } => Phase::Ready,
     }
@@ -58,7 +59,9 @@ impl Default for Board {
             scans_running: 0,
             updating: false,
         };
-        Self { status: watch::Sender::new(starting) }
+        Self {
+            status: watch::Sender::new(starting),
+        }
     }
 }
 
@@ -85,29 +88,50 @@ mod tests {
     use super::*;
 
     fn active() -> Stage {
-        Stage::Active { appliance: ApplianceId::generate(), name: "box".to_owned() }
+        Stage::Active {
+            appliance: ApplianceId::generate(),
+            name: "box".to_owned(),
+        }
     }
 
     #[test]
     fn communication_failure_waits_for_running_scans() {
-        let scans = |running, out_of_contact| Scans { running, out_of_contact };
+        let scans = |running, out_of_contact| Scans {
+            running,
+            out_of_contact,
+        };
         let show = |contact, scans| phase(&active(), contact, scans);
         assert_eq!(show(Contact::Unknown, scans(0, 0)), Phase::Contacting);
         assert_eq!(show(Contact::Answered, scans(0, 0)), Phase::Ready);
-        assert_eq!(show(Contact::Failed, scans(0, 0)), Phase::CommunicationFailure);
+        assert_eq!(
+            show(Contact::Failed, scans(0, 0)),
+            Phase::CommunicationFailure
+        );
         assert_eq!(show(Contact::Failed, scans(2, 0)), Phase::Ready);
         assert_eq!(show(Contact::Failed, scans(2, 1)), Phase::Ready);
-        assert_eq!(show(Contact::Failed, scans(2, 2)), Phase::CommunicationFailure);
+        assert_eq!(
+            show(Contact::Failed, scans(2, 2)),
+            Phase::CommunicationFailure
+        );
         assert_eq!(show(Contact::Answered, scans(2, 2)), Phase::Ready);
     }
 
     #[test]
     fn the_code_is_shown_while_the_cloud_answers() {
-        let stage = Stage::Showing { code: "B".to_owned(), check_number: "1".to_owned() };
+        let stage = Stage::Showing {
+            code: "B".to_owned(),
+            check_number: "1".to_owned(),
+        };
         let shown = phase(&stage, Contact::Answered, Scans::default());
         assert!(matches!(shown, Phase::Activation { .. }));
-        assert_eq!(phase(&stage, Contact::Failed, Scans::default()), Phase::CommunicationFailure);
-        assert_eq!(phase(&Stage::Enrolling, Contact::Unknown, Scans::default()), Phase::Contacting);
+        assert_eq!(
+            phase(&stage, Contact::Failed, Scans::default()),
+            Phase::CommunicationFailure
+        );
+        assert_eq!(
+            phase(&Stage::Enrolling, Contact::Unknown, Scans::default()),
+            Phase::Contacting
+        );
     }
 
     #[test]

@@ -25,8 +25,10 @@ use crate::store::{self, StoreError};
 pub const WORKERS_MAX: usize = 8;
 /// Children that were asked to end have so long.
 const END_MAX: Duration = Duration::from_secs(10);
-/// An agent that lived for so long is restarted at once.
-const STABLE: Duration = Duration::from_secs(60);
+/// An agent that lived for so long is restarted at once,
+const STABLE: Duration = Duration::from_secs(10);
+/// one that dies at once again and again after at most so long.
+const RESTART_MAX: Duration = Duration::from_secs(5);
 
 /// Why there is no appliance.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +77,9 @@ pub fn run(options: &Options) -> Result<(), SuperviseError> {
     let _lock = lock(&paths)?;
     let listener = local::listen(&paths.worker_socket())?;
     let io = |action| move |source| SuperviseError::Io { action, source };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     runtime.map_err(io("start a runtime"))?.block_on(async {
         let listener = UnixListener::from_std(listener).map_err(io("listen"))?;
         supervise(options, listener).await
@@ -85,10 +89,22 @@ pub fn run(options: &Options) -> Result<(), SuperviseError> {
 /// Held for as long as the file is open, and so until this process ends, however it ends.
 fn lock(paths: &Paths) -> Result<File, SuperviseError> {
     let path = paths.lock();
-    let io = |source| StoreError::Io { action: "create", path: path.clone(), source };
-    let file = File::options().create(true).truncate(false).write(true).open(&path).map_err(io)?;
-    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
-        .map_err(|_| SuperviseError::Locked { path: paths.state.clone() })?;
+    let io = |source| StoreError::Io {
+        action: "create",
+        path: path.clone(),
+        source,
+    };
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(io)?;
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
+        SuperviseError::Locked {
+            path: paths.state.clone(),
+        }
+    })?;
     Ok(file)
 }
 
@@ -98,7 +114,7 @@ async fn supervise(options: &Options, listener: UnixListener) -> Result<(), Supe
     let mut term = signal(SignalKind::terminate()).map_err(io("listen to signals"))?;
     let mut int = signal(SignalKind::interrupt()).map_err(io("listen to signals"))?;
     let clock = Clock::start();
-    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30), clock::seed());
+    let mut backoff = Backoff::new(Duration::from_millis(100), RESTART_MAX, clock::seed());
     let mut agent = start_agent(&program, options).map_err(io("start the agent"))?;
     let mut started = std::time::Instant::now();
     let mut workers: HashMap<u32, Child> = HashMap::new();
@@ -158,7 +174,10 @@ async fn supervise(options: &Options, listener: UnixListener) -> Result<(), Supe
 
 fn start_agent(program: &Path, options: &Options) -> std::io::Result<Child> {
     let mut command = Command::new(program);
-    command.arg("agent").arg("--parent").arg(std::process::id().to_string());
+    command
+        .arg("agent")
+        .arg("--parent")
+        .arg(std::process::id().to_string());
     for (name, value) in [("--config", &options.config), ("--state", &options.state)] {
         if let Some(value) = value {
             command.arg(name).arg(value);
@@ -171,17 +190,27 @@ fn start_agent(program: &Path, options: &Options) -> std::io::Result<Child> {
 }
 
 /// The connection is the worker's input and output; nothing of it is read here.
-fn start_worker(program: &Path, options: &Options, connection: UnixStream) -> std::io::Result<Child> {
+fn start_worker(
+    program: &Path,
+    options: &Options,
+    connection: UnixStream,
+) -> std::io::Result<Child> {
     let connection = connection.into_std()?;
     connection.set_nonblocking(false)?;
     let input = OwnedFd::from(connection.try_clone()?);
     let mut command = Command::new(program);
     command.arg("engine-worker");
     let default = Path::new(CONFIG_PATH);
-    if let Some(config) = options.config.as_deref().or_else(|| default.exists().then_some(default)) {
+    if let Some(config) = options
+        .config
+        .as_deref()
+        .or_else(|| default.exists().then_some(default))
+    {
         command.arg("--config").arg(config);
     }
-    command.stdin(Stdio::from(input)).stdout(Stdio::from(OwnedFd::from(connection)));
+    command
+        .stdin(Stdio::from(input))
+        .stdout(Stdio::from(OwnedFd::from(connection)));
     command.kill_on_drop(true).spawn()
 }
 
@@ -201,7 +230,10 @@ async fn end(mut agent: Child, mut workers: Vec<Child>) {
 
 /// SIGTERM to a child that has not been waited for: its id is still its own.
 fn terminate(child: &Child) {
-    let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
+    let pid = child
+        .id()
+        .and_then(|id| i32::try_from(id).ok())
+        .and_then(rustix::process::Pid::from_raw);
     if let Some(pid) = pid {
         let _gone = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
     }

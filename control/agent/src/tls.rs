@@ -61,15 +61,24 @@ impl Seen {
 /// # Errors
 /// [`TlsError::Fingerprint`].
 pub fn parse_fingerprint(text: &str) -> Result<[u8; 32], TlsError> {
-    let wrong = || TlsError::Fingerprint { text: text.to_owned() };
+    let wrong = || TlsError::Fingerprint {
+        text: text.to_owned(),
+    };
     let digits: Vec<u8> = text
         .chars()
         .filter(|c| !matches!(c, ':' | ' '))
         .map(|c| c.to_digit(16).map(|digit| digit as u8))
         .collect::<Option<_>>()
         .ok_or_else(wrong)?;
-    let bytes: Vec<u8> = digits.chunks(2).map(|pair| pair[0] << 4 | pair[pair.len() - 1]).collect();
-    if digits.len() == 64 { bytes.try_into().map_err(|_| wrong()) } else { Err(wrong()) }
+    let bytes: Vec<u8> = digits
+        .chunks(2)
+        .map(|pair| pair[0] << 4 | pair[pair.len() - 1])
+        .collect();
+    if digits.len() == 64 {
+        bytes.try_into().map_err(|_| wrong())
+    } else {
+        Err(wrong())
+    }
 }
 
 /// TLS for a client that believes `trust`, and remembers what it saw.
@@ -84,22 +93,39 @@ pub fn config(trust: &Trust, seen: &Seen) -> Result<ClientConfig, TlsError> {
         .with_safe_default_protocol_versions()?;
     let pin = match trust {
         Trust::Authorities(path) => {
-            return Ok(builder.with_root_certificates(authorities(path)?).with_no_client_auth());
+            return Ok(builder
+                .with_root_certificates(authorities(path)?)
+                .with_no_client_auth());
         }
         Trust::Pinned(pin) => Some(*pin),
         Trust::FirstSeen => None,
     };
-    let verifier = Arc::new(PinVerifier { pin, seen: seen.clone(), provider });
-    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+    let verifier = Arc::new(PinVerifier {
+        pin,
+        seen: seen.clone(),
+        provider,
+    });
+    Ok(builder
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth())
 }
 
 fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {
-    let none = || TlsError::Authorities { path: path.to_owned() };
+    let none = || TlsError::Authorities {
+        path: path.to_owned(),
+    };
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(path).map_err(|_| none())? {
-        roots.add(certificate.map_err(|_| none())?).map_err(|_| none())?;
+        roots
+            .add(certificate.map_err(|_| none())?)
+            .map_err(|_| none())?;
     }
-    if roots.is_empty() { Err(none()) } else { Ok(roots) }
+    if roots.is_empty() {
+        Err(none())
+    } else {
+        Ok(roots)
+    }
 }
 
 /// Believes one certificate, or the first it sees. The handshake's signature is verified either way:
@@ -149,7 +175,9 @@ impl ServerCertVerifier for PinVerifier {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
 
@@ -160,12 +188,28 @@ mod tests {
     #[test]
     fn fingerprints_are_read_as_people_write_them() {
         let plain = "00ff".repeat(16);
-        let colons = plain.as_bytes().chunks(2).map(|c| std::str::from_utf8(c).unwrap()).collect::<Vec<_>>();
+        let colons = plain
+            .as_bytes()
+            .chunks(2)
+            .map(|c| std::str::from_utf8(c).unwrap())
+            .collect::<Vec<_>>();
         let expected = parse_fingerprint(&plain).unwrap();
         assert_eq!(expected[..2], [0, 0xff]);
-        assert_eq!(parse_fingerprint(&colons.join(":").to_uppercase()).unwrap(), expected);
-        for bad in ["", "00", &plain[1..], &format!("{plain}0"), &plain.replace('f', "g")] {
-            assert!(matches!(parse_fingerprint(bad), Err(TlsError::Fingerprint { .. })), "{bad}");
+        assert_eq!(
+            parse_fingerprint(&colons.join(":").to_uppercase()).unwrap(),
+            expected
+        );
+        for bad in [
+            "",
+            "00",
+            &plain[1..],
+            &format!("{plain}0"),
+            &plain.replace('f', "g"),
+        ] {
+            assert!(
+                matches!(parse_fingerprint(bad), Err(TlsError::Fingerprint { .. })),
+                "{bad}"
+            );
         }
     }
 
@@ -173,10 +217,17 @@ mod tests {
     fn a_file_without_authorities_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ca.pem");
-        for text in ["", "nothing", "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"] {
+        for text in [
+            "",
+            "nothing",
+            "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n",
+        ] {
             std::fs::write(&path, text).unwrap();
             let outcome = config(&Trust::Authorities(path.clone()), &Seen::default());
-            assert!(matches!(outcome, Err(TlsError::Authorities { .. })), "{text}");
+            assert!(
+                matches!(outcome, Err(TlsError::Authorities { .. })),
+                "{text}"
+            );
         }
     }
 }

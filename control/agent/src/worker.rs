@@ -14,11 +14,12 @@ use std::time::{Duration, Instant};
 
 use sonde_core::observation::{Observation, Progress};
 use sonde_core::request::ScanRequest;
+use time::OffsetDateTime;
 
 use crate::lines::{Line, Sorter};
 use crate::machines::job::WorkerEnd;
 use crate::spool::entry::{Kind, PAYLOAD_MAX_BYTES};
-use crate::spool::{SpoolError, Stream};
+use crate::spool::{ReadError, SpoolError, Stream};
 
 /// Longest line read: the header repeats a request, which may name a million targets.
 const LINE_MAX_BYTES: u64 = 64 << 20;
@@ -54,7 +55,8 @@ const STOPPING: u8 = 2;
 impl Stopper {
     /// Asks the worker to end. `pausing`: the summary of the part it did is not kept.
     pub fn stop(&self, pausing: bool) {
-        self.asked.store(if pausing { PAUSING } else { STOPPING }, Ordering::SeqCst);
+        self.asked
+            .store(if pausing { PAUSING } else { STOPPING }, Ordering::SeqCst);
         self.half_close();
     }
 
@@ -104,7 +106,7 @@ enum RunError {
     #[error(transparent)]
     Spool(#[from] SpoolError),
     #[error(transparent)]
-    Read(#[from] crate::spool::ReadError),
+    Read(#[from] ReadError),
     #[error("{0}")]
     Said(String),
 }
@@ -127,7 +129,12 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 }
 
 fn follow(run: Run, tell: &impl Fn(News)) -> Result<WorkerEnd, RunError> {
-    let Run { socket: path, mut request, stream, stopper } = run;
+    let Run {
+        socket: path,
+        mut request,
+        stream,
+        stopper,
+    } = run;
     stream.sync()?;
     let mut sorter = Sorter::from_spool(&stream)?;
     if let Some(header) = sorter.header() {
@@ -171,7 +178,7 @@ fn follow(run: Run, tell: &impl Fn(News)) -> Result<WorkerEnd, RunError> {
                         WorkerEnd::Stopped
                     }
                 };
-                append_summary(&stream, sorter.summary(summary))?;
+                append_summary(&stream, sorter.summary(summary, OffsetDateTime::now_utc()))?;
                 ended = Some(end);
             }
         }
@@ -180,38 +187,55 @@ fn follow(run: Run, tell: &impl Fn(News)) -> Result<WorkerEnd, RunError> {
     ended.ok_or(RunError::Gone)
 }
 
-/// Completes a spool whose worker left no summary. Call it when no worker runs. A spool without a
-/// header stays empty: nothing was begun.
-///
-/// # Errors
-/// Text for the log: the spool is closed or can't be read.
-pub fn conclude(stream: &Stream) -> Result<u64, String> {
-    let conclude = || -> Result<u64, RunError> {
-        stream.sync()?;
-        let sorter = Sorter::from_spool(stream)?;
-        if sorter.header().is_some() && !sorter.has_summary() {
-            append_summary(stream, sorter.summary_of_a_part())?;
-            stream.sync()?;
-        }
-        Ok(stream.next())
-    };
-    conclude().map_err(|error| chain(&error))
+/// Why a spool can't be completed.
+#[derive(Debug, thiserror::Error)]
+pub enum ConcludeError {
+    /// The spool takes nothing more, or the disk does not answer: ask again.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// What is spooled can't be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
 }
 
-fn append_summary(stream: &Stream, summary: sonde_core::observation::Summary) -> Result<(), SpoolError> {
+/// Completes a spool whose worker left no summary, and counts its records. Call it when no worker runs. A
+/// spool without a header stays empty: nothing was begun.
+///
+/// # Errors
+/// [`ConcludeError`].
+pub fn conclude(stream: &Stream) -> Result<u64, ConcludeError> {
+    stream.sync()?;
+    let sorter = Sorter::from_spool(stream)?;
+    if sorter.header().is_some() && !sorter.has_summary() {
+        append_summary(stream, sorter.summary_of_a_part(OffsetDateTime::now_utc()))?;
+        stream.sync()?;
+    }
+    Ok(stream.next())
+}
+
+fn append_summary(
+    stream: &Stream,
+    summary: sonde_core::observation::Summary,
+) -> Result<(), SpoolError> {
     let line = serde_json::to_vec(&Observation::Summary(summary)).unwrap_or_default();
     stream.append(Kind::Record, &line, true).map(drop)
 }
 
 fn connect(path: &Path, request: &ScanRequest, stopper: &Stopper) -> Result<UnixStream, RunError> {
-    let failed = |source| RunError::Connect { path: path.to_owned(), source };
+    let failed = |source| RunError::Connect {
+        path: path.to_owned(),
+        source,
+    };
     let socket = UnixStream::connect(path).map_err(failed)?;
     socket.set_read_timeout(Some(SILENCE_MAX)).map_err(failed)?;
     let mut line = serde_json::to_vec(request).map_err(|error| failed(error.into()))?;
     line.push(b'\n');
     (&socket).write_all(&line).map_err(RunError::Broken)?;
     let theirs = socket.try_clone().map_err(failed)?;
-    *stopper.socket.lock().unwrap_or_else(PoisonError::into_inner) = Some(theirs);
+    *stopper
+        .socket
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner) = Some(theirs);
     if stopper.asked() != RUNNING {
         stopper.half_close();
     }
@@ -232,7 +256,11 @@ fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> Result<bool, RunE
         line.pop();
         return Ok(true);
     }
-    if line.len() as u64 >= LINE_MAX_BYTES { Err(RunError::Endless) } else { Ok(false) }
+    if line.len() as u64 >= LINE_MAX_BYTES {
+        Err(RunError::Endless)
+    } else {
+        Ok(false)
+    }
 }
 
 /// The header as it can be uploaded: one that repeats more targets than fit into an upload goes

@@ -99,6 +99,10 @@ impl Default for Pace {
     }
 }
 
+/// A cloud out of reach is asked again so often, so long apart: a minute in all.
+const TRIES_MAX: u32 = 240;
+const RETRY_AFTER: Duration = Duration::from_millis(250);
+
 impl Simulated {
     /// A box with the key `secret`, at the cloud `url`, which it trusts by the certificate `pinned`.
     ///
@@ -254,35 +258,39 @@ impl Simulated {
             .map(drop)
     }
 
-    /// Does a job from its acceptance to its commit.
+    /// Does a job from its acceptance to its commit. What the cloud does not answer is asked again for a while: asked
+    /// twice, it is done once.
     ///
     /// # Errors
     /// [`SimulatedError`]; a rewind is followed, not an error.
     pub async fn work(&self, offer: &JobOffer, pace: Pace) -> Result<Outcome, SimulatedError> {
         let held = Held::from(offer);
-        let mut cancel = self.accept(&held).await?.cancel;
+        let mut cancel = again(async || self.accept(&held).await).await?.cancel;
         let mut lines = made_up(&offer.request, offer.job, pace.hosts);
         let mut next = 0;
-        while next < lines.len() && !cancel {
-            let end = lines.len().min(next + pace.batch.max(1));
-            next = match self.deliver(&held, next as u64, &lines[next..end]).await {
-                Ok(expected) | Err(SimulatedError::Rewind(expected)) => {
-                    usize::try_from(expected).unwrap_or(usize::MAX)
-                }
-                Err(error) => return Err(error),
+        loop {
+            while next < lines.len() && !cancel {
+                let end = lines.len().min(next + pace.batch.max(1));
+                let batch = &lines[next..end];
+                next =
+                    rewound(again(async || self.deliver(&held, next as u64, batch).await).await)?;
+                tokio::time::sleep(pace.pause).await;
+                let done = next as f64 / lines.len() as f64;
+                cancel = again(async || self.renew(&held, JobState::Running, done).await)
+                    .await?
+                    .cancel;
+            }
+            let outcome = if cancel {
+                Outcome::Cancelled
+            } else {
+                Outcome::Finished
             };
-            tokio::time::sleep(pace.pause).await;
-            let fraction = next as f64 / lines.len() as f64;
-            cancel = self.renew(&held, JobState::Running, fraction).await?.cancel;
+            lines.truncate(next);
+            match again(async || self.commit(&held, &lines, outcome).await).await {
+                Err(SimulatedError::Rewind(expected)) => next = rewound(Ok(expected))?,
+                ended => break ended.map(|()| outcome),
+            }
         }
-        let outcome = if cancel {
-            Outcome::Cancelled
-        } else {
-            Outcome::Finished
-        };
-        lines.truncate(next);
-        self.commit(&held, &lines, outcome).await?;
-        Ok(outcome)
     }
 
     /// Polls and works until `jobs` jobs are done.
@@ -415,6 +423,35 @@ impl Simulated {
             .clock_offset
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = offset;
+    }
+}
+
+/// Asks again while the cloud can not be reached: it may be starting anew.
+async fn again<T>(ask: impl AsyncFn() -> Result<T, SimulatedError>) -> Result<T, SimulatedError> {
+    let mut tries = 0;
+    loop {
+        match ask().await {
+            Err(SimulatedError::Client(error)) if tries < TRIES_MAX => {
+                tries += 1;
+                tracing::debug!(%error, tries, "asking again");
+                tokio::time::sleep(RETRY_AFTER).await;
+            }
+            Err(SimulatedError::Strange(status)) if status.is_success() && tries < TRIES_MAX => {
+                // An answer cut off in the middle.
+                tries += 1;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// The sequence number to go on from.
+fn rewound(answer: Result<u64, SimulatedError>) -> Result<usize, SimulatedError> {
+    match answer {
+        Ok(next) | Err(SimulatedError::Rewind(next)) => {
+            Ok(usize::try_from(next).unwrap_or(usize::MAX))
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use sonde_protocol::device::POLL_HOLD_S;
-use sonde_protocol::ids::ApplianceId;
+use sonde_protocol::ids::{ApplianceId, JobId};
 use sonde_protocol::token::Proven;
 use tokio::sync::{Notify, watch};
 
@@ -90,6 +90,7 @@ struct Inner {
     polls: DashMap<ApplianceId, Arc<Notify>>,
     presence: DashMap<ApplianceId, Seen>,
     presence_written: AtomicI64,
+    cancels_told: DashMap<JobId, Moment>,
     used_tokens: DashMap<([u8; 32], String), i64>,
     enrol_limit: RateLimit<IpAddr>,
     login_by_source: RateLimit<IpAddr>,
@@ -105,6 +106,9 @@ struct Seen {
 /// Device tokens remembered at a time: two minutes of 8,000 requests a second. Beyond that, new ones are refused
 /// until the minute is over.
 const USED_TOKENS_MAX: usize = 1_000_000;
+
+/// A box is told to stop a scan this often until it has.
+pub(crate) const CANCEL_EVERY: Duration = Duration::from_secs(10);
 
 /// How often it is written out who was seen: 10,000 boxes polling would otherwise be 200 writes a second.
 const PRESENCE_EVERY: Duration = Duration::from_secs(60);
@@ -124,6 +128,7 @@ impl Cloud {
             polls: DashMap::new(),
             presence: DashMap::new(),
             presence_written: AtomicI64::new(clock.now().as_micros()),
+            cancels_told: DashMap::new(),
             used_tokens: DashMap::new(),
             enrol_limit: RateLimit::new(config.enrol_burst, config.enrol_every),
             login_by_source: RateLimit::new(20, Duration::from_secs(6)),
@@ -161,6 +166,9 @@ impl Cloud {
         for appliance in self.0.store.lapse(&self.0.config.timing, now).await? {
             self.wake(appliance);
         }
+        self.0
+            .cancels_told
+            .retain(|_, told| now.since(*told) < CANCEL_EVERY);
         self.0.used_tokens.retain(|_, ends| *ends >= now.unix_s());
         let written = Moment::from_micros(self.0.presence_written.load(Ordering::Relaxed));
         if now.since(written) >= PRESENCE_EVERY {
@@ -219,6 +227,22 @@ impl Cloud {
             .presence
             .get(&appliance)
             .map(|seen| seen.presence.clone())
+    }
+
+    /// True if a box was not told just now to stop this job; it counts as told by this.
+    pub(crate) fn may_tell_cancel(&self, job: JobId) -> bool {
+        let now = self.now();
+        match self.0.cancels_told.entry(job) {
+            Entry::Occupied(told) if now.since(*told.get()) < CANCEL_EVERY => false,
+            Entry::Occupied(mut told) => {
+                told.insert(now);
+                true
+            }
+            Entry::Vacant(place) => {
+                place.insert(now);
+                true
+            }
+        }
     }
 
     /// True the first time a token is used, false for a replay.

@@ -32,11 +32,18 @@ pub fn observe(interface: Option<&str>) -> Option<Lan> {
         ..Lan::default()
     };
     let mut found = false;
-    for entry in getifaddrs().ok()?.filter(|entry| entry.interface_name == lan.interface) {
+    for entry in getifaddrs()
+        .ok()?
+        .filter(|entry| entry.interface_name == lan.interface)
+    {
         found = true;
-        let Some(address) = entry.address else { continue };
+        let Some(address) = entry.address else {
+            continue;
+        };
         if let Some(link) = address.as_link_addr() {
-            lan.mac = link.addr().map(|octets| octets.map(|octet| format!("{octet:02x}")).join(":"));
+            lan.mac = link
+                .addr()
+                .map(|octets| octets.map(|octet| format!("{octet:02x}")).join(":"));
         } else if let Some(v4) = address.as_sockaddr_in() {
             if !lan.address.is_some_and(|address| address.is_ipv4()) {
                 lan.address = Some(v4.ip().into());
@@ -52,7 +59,9 @@ pub fn observe(interface: Option<&str>) -> Option<Lan> {
 }
 
 fn default_interface() -> Option<String> {
-    let routed = std::fs::read_to_string("/proc/net/route").ok().and_then(|table| default_route(&table));
+    let routed = std::fs::read_to_string("/proc/net/route")
+        .ok()
+        .and_then(|table| default_route(&table));
     routed.or_else(|| {
         let names = getifaddrs().ok()?.map(|entry| entry.interface_name);
         names.into_iter().find(|name| name != "lo")
@@ -63,9 +72,15 @@ fn default_interface() -> Option<String> {
 fn default_route(table: &str) -> Option<String> {
     let routes = table.lines().skip(1).filter_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        let [name, to, _gateway, _flags, _refs, _use, metric, mask, ..] = fields[..] else { return None };
-        let to_all = [to, mask].iter().all(|field| u32::from_str_radix(field, 16) == Ok(Ipv4Addr::UNSPECIFIED.to_bits()));
-        to_all.then(|| Some((metric.parse::<u64>().ok()?, name.to_owned()))).flatten()
+        let [name, to, _gateway, _flags, _refs, _use, metric, mask, ..] = fields[..] else {
+            return None;
+        };
+        let to_all = [to, mask]
+            .iter()
+            .all(|field| u32::from_str_radix(field, 16) == Ok(Ipv4Addr::UNSPECIFIED.to_bits()));
+        to_all
+            .then(|| Some((metric.parse::<u64>().ok()?, name.to_owned())))
+            .flatten()
     });
     routes.min().map(|(_, name)| name)
 }
@@ -74,7 +89,8 @@ fn default_route(table: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    const HEAD: &str = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n";
+    const HEAD: &str =
+        "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n";
 
     #[test]
     fn the_default_route_of_lowest_metric_decides() {

@@ -79,7 +79,10 @@ impl Activation {
         self.until = now + Duration::from_secs(reply.valid_s);
         self.at = now + self.interval;
         let check_number = check_number(&self.public_key, &reply.code, pinned);
-        self.stage = Stage::Showing { code: reply.code, check_number };
+        self.stage = Stage::Showing {
+            code: reply.code,
+            check_number,
+        };
     }
 
     /// The cloud told where the enrolment is.
@@ -88,7 +91,9 @@ impl Activation {
         self.backoff.reset();
         match status {
             EnrollStatus::Pending => self.at = now + self.interval,
-            EnrollStatus::Active { appliance, name } => self.stage = Stage::Active { appliance, name },
+            EnrollStatus::Active { appliance, name } => {
+                self.stage = Stage::Active { appliance, name }
+            }
             EnrollStatus::Expired => self.start_over(now),
         }
     }
@@ -151,7 +156,11 @@ mod tests {
     }
 
     fn reply() -> EnrollReply {
-        EnrollReply { code: "BCDFGHJKLM".to_owned(), valid_s: 1800, interval_s: 5 }
+        EnrollReply {
+            code: "BCDFGHJKLM".to_owned(),
+            valid_s: 1800,
+            interval_s: 5,
+        }
     }
 
     fn showing() -> Activation {
@@ -165,7 +174,13 @@ mod tests {
     #[test]
     fn a_code_is_shown_until_it_is_typed() {
         let mut activation = showing();
-        let Stage::Showing { code, check_number: shown } = activation.stage() else { panic!() };
+        let Stage::Showing {
+            code,
+            check_number: shown,
+        } = activation.stage()
+        else {
+            panic!()
+        };
         assert_eq!(code, "BCDFGHJKLM");
         assert_eq!(*shown, check_number(&[1; 32], code, Some(&[2; 32])));
         assert_eq!(activation.poll_action(at(4)), None);
@@ -174,19 +189,42 @@ mod tests {
         activation.handle_status(at(5), EnrollStatus::Pending);
         assert_eq!(activation.poll_action(at(10)), Some(Action::Ask));
         let appliance = ApplianceId::generate();
-        activation.handle_status(at(10), EnrollStatus::Active { appliance, name: "n".to_owned() });
-        assert_eq!(*activation.stage(), Stage::Active { appliance, name: "n".to_owned() });
-        assert_eq!((activation.poll_action(at(99)), activation.poll_timeout()), (None, None));
+        activation.handle_status(
+            at(10),
+            EnrollStatus::Active {
+                appliance,
+                name: "n".to_owned(),
+            },
+        );
+        assert_eq!(
+            *activation.stage(),
+            Stage::Active {
+                appliance,
+                name: "n".to_owned()
+            }
+        );
+        assert_eq!(
+            (activation.poll_action(at(99)), activation.poll_timeout()),
+            (None, None)
+        );
     }
 
     #[test]
     fn an_expired_code_is_replaced() {
         let mut activation = showing();
-        assert_eq!(activation.poll_action(at(1800)), Some(Action::Enroll), "by our own clock");
+        assert_eq!(
+            activation.poll_action(at(1800)),
+            Some(Action::Enroll),
+            "by our own clock"
+        );
         activation.handle_enrolled(at(1800), reply(), None);
         assert_eq!(activation.poll_action(at(1805)), Some(Action::Ask));
         activation.handle_status(at(1805), EnrollStatus::Expired);
-        assert_eq!(activation.poll_action(at(1805)), Some(Action::Enroll), "by the cloud's");
+        assert_eq!(
+            activation.poll_action(at(1805)),
+            Some(Action::Enroll),
+            "by the cloud's"
+        );
     }
 
     #[test]

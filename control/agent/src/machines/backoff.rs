@@ -15,11 +15,10 @@ impl Jitter {
     /// Between `low` and `high`.
     pub fn between(&mut self, low: Duration, high: Duration) -> Duration {
         let span = u64::try_from(high.saturating_sub(low).as_millis()).unwrap_or(u64::MAX);
-        low + Duration::from_millis(self.next() % span.saturating_add(1).max(1))
+        low + Duration::from_millis(self.bits() % span.saturating_add(1).max(1))
     }
 
-    /// 64 random bits.
-    pub fn next(&mut self) -> u64 {
+    fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -40,12 +39,20 @@ pub struct Backoff {
 impl Backoff {
     /// Waits `first` after the first failure, at most `max` after many.
     pub fn new(first: Duration, max: Duration, seed: u64) -> Self {
-        Self { first, max, failures: 0, jitter: Jitter::new(seed) }
+        Self {
+            first,
+            max,
+            failures: 0,
+            jitter: Jitter::new(seed),
+        }
     }
 
     /// Counts a failure and tells how long to wait.
     pub fn fail(&mut self) -> Duration {
-        let full = self.first.saturating_mul(1 << self.failures.min(20)).min(self.max);
+        let full = self
+            .first
+            .saturating_mul(1 << self.failures.min(20))
+            .min(self.max);
         self.failures = self.failures.saturating_add(1);
         self.jitter.between(full / 2, full)
     }

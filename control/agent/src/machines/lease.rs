@@ -66,7 +66,11 @@ impl Lease {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let renew = (!self.in_flight).then_some(self.renew_at);
         let end = (!self.lost).then_some(self.until);
-        if self.over { None } else { renew.into_iter().chain(end).min() }
+        if self.over {
+            None
+        } else {
+            renew.into_iter().chain(end).min()
+        }
     }
 
     /// What happened, once each.
@@ -111,7 +115,10 @@ mod tests {
         Instant::ZERO + Duration::from_secs(seconds)
     }
 
-    const KEPT: LeaseReply = LeaseReply { valid_s: 600, cancel: false };
+    const KEPT: LeaseReply = LeaseReply {
+        valid_s: 600,
+        cancel: false,
+    };
 
     #[test]
     fn it_is_renewed_every_minute_from_when_it_was_asked() {
@@ -138,19 +145,31 @@ mod tests {
             now = lease.poll_timeout().unwrap();
         }
         assert!(tries > 30, "{tries}");
-        assert_eq!((lease.poll_news(), lease.poll_news()), (Some(News::Lost), None));
+        assert_eq!(
+            (lease.poll_news(), lease.poll_news()),
+            (Some(News::Lost), None)
+        );
         while !lease.poll_action(now) {
             now = lease.poll_timeout().unwrap();
         }
         lease.handle_renewed(now, &KEPT);
-        assert_eq!((lease.poll_news(), lease.poll_news()), (Some(News::Regained), None));
+        assert_eq!(
+            (lease.poll_news(), lease.poll_news()),
+            (Some(News::Regained), None)
+        );
     }
 
     #[test]
     fn cancel_and_refusal_are_told() {
         let mut lease = Lease::new(at(0), 1);
         lease.poll_action(at(0));
-        lease.handle_renewed(at(0), &LeaseReply { valid_s: 600, cancel: true });
+        lease.handle_renewed(
+            at(0),
+            &LeaseReply {
+                valid_s: 600,
+                cancel: true,
+            },
+        );
         assert_eq!(lease.poll_news(), Some(News::Cancel));
         lease.poll_action(at(60));
         lease.handle_refused();

@@ -89,7 +89,12 @@ impl Polling {
         }
         let wait = self.backoff.fail();
         self.plain = failure == Failure::Cut && self.cuts >= CUTS_MAX;
-        self.at = now + if self.plain { self.jitter.between(PLAIN.0, PLAIN.1) } else { wait };
+        self.at = now
+            + if self.plain {
+                self.jitter.between(PLAIN.0, PLAIN.1)
+            } else {
+                wait
+            };
     }
 
     /// Another request got through, or there is news to tell: do not wait longer.
@@ -110,7 +115,10 @@ mod tests {
     fn polls_follow_one_another_and_are_held() {
         let mut polling = Polling::new(at(0), 1);
         assert_eq!(polling.poll_action(at(0)), Some(POLL_HOLD_S));
-        assert_eq!((polling.poll_action(at(9)), polling.poll_timeout()), (None, None));
+        assert_eq!(
+            (polling.poll_action(at(9)), polling.poll_timeout()),
+            (None, None)
+        );
         polling.handle_answer(at(50));
         assert_eq!(polling.poll_action(at(50)), Some(POLL_HOLD_S));
     }
@@ -128,10 +136,17 @@ mod tests {
         assert!(plain >= at(90) && plain <= at(240), "{plain:?}");
         assert_eq!(polling.poll_action(plain), Some(0));
         polling.handle_answer(plain);
-        assert_eq!(polling.poll_action(plain), Some(POLL_HOLD_S), "held again after success");
+        assert_eq!(
+            polling.poll_action(plain),
+            Some(POLL_HOLD_S),
+            "held again after success"
+        );
         polling.handle_failure(plain + Duration::from_secs(30), Failure::Cut);
         let again = polling.poll_timeout().unwrap();
-        assert!(again >= plain + Duration::from_secs(60), "it has not held one since: plain at once");
+        assert!(
+            again >= plain + Duration::from_secs(60),
+            "it has not held one since: plain at once"
+        );
     }
 
     #[test]
@@ -146,6 +161,10 @@ mod tests {
         }
         assert!((10..30).contains(&polls), "{polls} in ten minutes");
         polling.hurry(at(600));
-        assert_eq!(polling.poll_action(at(600)), Some(0), "another request got through");
+        assert_eq!(
+            polling.poll_action(at(600)),
+            Some(0),
+            "another request got through"
+        );
     }
 }

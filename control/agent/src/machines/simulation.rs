@@ -55,7 +55,10 @@ impl Cloud {
         if first <= self.next() {
             for (number, line) in (first..).zip(lines) {
                 let old = self.records.insert(number, *line);
-                assert!(old.is_none_or(|old| old == *line), "record {number} changed");
+                assert!(
+                    old.is_none_or(|old| old == *line),
+                    "record {number} changed"
+                );
             }
         }
         self.next()
@@ -104,7 +107,11 @@ impl World {
 
     fn records(&self) -> Vec<Line> {
         let durable = &self.lines[..self.durable];
-        durable.iter().copied().filter(|l| !matches!(l, Line::Checkpoint(_))).collect()
+        durable
+            .iter()
+            .copied()
+            .filter(|l| !matches!(l, Line::Checkpoint(_)))
+            .collect()
     }
 
     fn step(&mut self, fault: Fault) {
@@ -128,8 +135,12 @@ impl World {
 
     /// The worker says a line; every second one, the disk syncs.
     fn work(&mut self) {
-        let Some(worker) = &mut self.worker else { return };
-        let Some(line) = worker.pop_front() else { return };
+        let Some(worker) = &mut self.worker else {
+            return;
+        };
+        let Some(line) = worker.pop_front() else {
+            return;
+        };
         let known = self.lines.contains(&line) && !matches!(line, Line::Checkpoint(_));
         if line == Line::Summary {
             self.lines.push(line);
@@ -139,7 +150,7 @@ impl World {
             if !known {
                 self.lines.push(line);
             }
-            if self.now.as_nanos() / 300_000_000 % 2 == 0 {
+            if (self.now.as_nanos() / 300_000_000).is_multiple_of(2) {
                 self.durable = self.lines.len();
                 if matches!(line, Line::Checkpoint(_)) {
                     self.job.handle_checkpoint();
@@ -197,7 +208,10 @@ impl World {
             }
             Action::Upload(action) => self.upload(*action, fault),
             Action::Forget => {
-                assert!(self.cloud.committed.is_some(), "forgotten before the cloud has it");
+                assert!(
+                    self.cloud.committed.is_some(),
+                    "forgotten before the cloud has it"
+                );
             }
         }
     }

@@ -29,7 +29,7 @@ pub enum End {
     Committed,
     /// The cloud does not want this attempt any more.
     Superseded,
-    /// The cloud has records that this disk has lost.
+    /// This disk has lost records that are durable, or that the cloud has.
     Damaged,
 }
 
@@ -95,7 +95,10 @@ impl Upload {
         } else {
             return None;
         };
-        self.in_flight = Some(Flight { sent: now, durable: self.durable });
+        self.in_flight = Some(Flight {
+            sent: now,
+            durable: self.durable,
+        });
         Some(action)
     }
 
@@ -118,7 +121,9 @@ impl Upload {
     /// The cloud has everything before `next` (200), or wants to go on there (416, 412). Tell
     /// [`Self::handle_durable`] the latest before: a batch may hold what became durable after it was due.
     pub fn handle_next(&mut self, now: Instant, next: u64) {
-        let Some(flight) = self.in_flight.take() else { return };
+        let Some(flight) = self.in_flight.take() else {
+            return;
+        };
         if next > self.durable {
             self.end = Some(End::Damaged);
             return;
@@ -152,6 +157,12 @@ impl Upload {
         self.end = Some(End::Committed);
     }
 
+    /// A durable record can't be read back.
+    pub fn handle_damaged(&mut self) {
+        self.in_flight = None;
+        self.end = Some(End::Damaged);
+    }
+
     /// Lease or job are not known to the cloud any more.
     pub fn handle_refused(&mut self) {
         self.in_flight = None;
@@ -170,18 +181,28 @@ mod tests {
     #[test]
     fn batches_go_once_a_second_or_at_once_if_more_waits() {
         let mut upload = Upload::new(at(0), 1);
-        assert_eq!((upload.poll_action(at(0)), upload.poll_timeout()), (None, None));
+        assert_eq!(
+            (upload.poll_action(at(0)), upload.poll_timeout()),
+            (None, None)
+        );
         upload.handle_durable(10);
         assert_eq!(upload.poll_action(at(0)), Some(Action::Send { first: 0 }));
         upload.handle_durable(20);
         assert_eq!(upload.poll_action(at(0)), None, "one at a time");
         upload.handle_next(at(50), 5);
-        assert_eq!(upload.poll_action(at(50)), Some(Action::Send { first: 5 }), "more waits");
+        assert_eq!(
+            upload.poll_action(at(50)),
+            Some(Action::Send { first: 5 }),
+            "more waits"
+        );
         upload.handle_next(at(90), 20);
         upload.handle_durable(25);
         assert_eq!(upload.poll_action(at(90)), None);
         assert_eq!(upload.poll_timeout(), Some(at(1050)));
-        assert_eq!(upload.poll_action(at(1050)), Some(Action::Send { first: 20 }));
+        assert_eq!(
+            upload.poll_action(at(1050)),
+            Some(Action::Send { first: 20 })
+        );
     }
 
     #[test]
@@ -196,12 +217,19 @@ mod tests {
         let again = upload.poll_timeout().unwrap();
         assert_eq!(upload.poll_action(again), Some(Action::Commit));
         upload.handle_next(again, 1);
-        assert_eq!(upload.poll_action(again), Some(Action::Send { first: 1 }), "412 rewinds");
+        assert_eq!(
+            upload.poll_action(again),
+            Some(Action::Send { first: 1 }),
+            "412 rewinds"
+        );
         upload.handle_next(again, 3);
         assert_eq!(upload.poll_action(again), Some(Action::Commit));
         upload.handle_committed();
         assert_eq!(upload.end(), Some(End::Committed));
-        assert_eq!((upload.poll_action(at(99_999)), upload.poll_timeout()), (None, None));
+        assert_eq!(
+            (upload.poll_action(at(99_999)), upload.poll_timeout()),
+            (None, None)
+        );
     }
 
     #[test]
@@ -218,7 +246,10 @@ mod tests {
         upload.poll_action(at(0));
         upload.handle_next(at(0), 100);
         upload.handle_durable(110);
-        assert_eq!(upload.poll_action(at(1000)), Some(Action::Send { first: 100 }));
+        assert_eq!(
+            upload.poll_action(at(1000)),
+            Some(Action::Send { first: 100 })
+        );
         upload.handle_next(at(1000), 40);
         let again = upload.poll_timeout().unwrap();
         assert_eq!(upload.poll_action(again), Some(Action::Send { first: 40 }));
@@ -247,7 +278,11 @@ mod tests {
         upload.handle_durable(1);
         upload.poll_action(at(0));
         upload.handle_next(at(0), 2);
-        assert_eq!(upload.end(), Some(End::Damaged), "the cloud has what we have not");
+        assert_eq!(
+            upload.end(),
+            Some(End::Damaged),
+            "the cloud has what we have not"
+        );
         let mut upload = Upload::new(at(0), 1);
         upload.handle_refused();
         assert_eq!(upload.end(), Some(End::Superseded));

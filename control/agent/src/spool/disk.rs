@@ -74,7 +74,8 @@ impl DiskFile for UringFile {
             return (Err(io::ErrorKind::NotFound.into()), buffer);
         };
         // Inside the block: submitting needs the runtime's context, and it is there only in here.
-        self.runtime.block_on(async { file.write_at(buffer, offset).submit().await })
+        self.runtime
+            .block_on(async { file.write_at(buffer, offset).submit().await })
     }
 
     fn sync(&mut self) -> io::Result<()> {

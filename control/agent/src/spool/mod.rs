@@ -71,6 +71,8 @@ pub struct Health {
     pub budget: u64,
     /// A producer waits for room in the budget.
     pub paused: bool,
+    /// The writer is gone: nothing becomes durable any more, start anew.
+    pub ended: bool,
     /// What the disk answers now, if writing fails: text for people.
     pub error: Option<String>,
 }
@@ -313,6 +315,7 @@ impl Drop for Ended<'_> {
     fn drop(&mut self) {
         self.0.lock().stopping = true;
         self.0.room.notify_all();
+        self.0.health.send_modify(|health| health.ended = true);
     }
 }
 

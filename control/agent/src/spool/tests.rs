@@ -297,7 +297,7 @@ fn a_byte_lost_in_the_middle_is_named() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     /// Nothing acknowledged is lost by any sequence of short writes, errors and full disks, and what
     /// is read back is what was appended, byte for byte.
@@ -310,11 +310,10 @@ proptest! {
         syncs in prop::collection::vec(1usize..30, 1..4),
     ) {
         let dir = tempfile::tempdir().unwrap();
-        let mut plan = faults.clone();
+        let mut plan = faults;
         plan.push(last);
         let plan = Arc::new(Mutex::new(plan));
-        let theirs = plan.clone();
-        let disk = move || -> Box<dyn Disk> { Box::new(Faulty { plan: theirs, full: Arc::default() }) };
+        let disk = move || -> Box<dyn Disk> { Box::new(Faulty { plan, full: Arc::default() }) };
         let spool = Spool::open(dir.path(), 1 << 30, disk).unwrap();
         let stream = spool.stream(key()).unwrap();
         let mut expected = Vec::new();

@@ -21,7 +21,12 @@ fn port(n: u16) -> String {
 }
 
 fn summary(complete: bool) -> String {
-    serde_json::to_string(&Observation::Summary(Summary { complete, sent: 5, ..Summary::default() })).unwrap()
+    serde_json::to_string(&Observation::Summary(Summary {
+        complete,
+        sent: 5,
+        ..Summary::default()
+    }))
+    .unwrap()
 }
 
 struct Fixture {
@@ -35,8 +40,16 @@ impl Fixture {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let spool = Spool::open(&dir.path().join("spool"), 1 << 30, || disk::best().0).unwrap();
-        let key = Key { job: JobId::generate(), attempt: 1 };
-        Self { dir, spool, key, stopper: Stopper::default() }
+        let key = Key {
+            job: JobId::generate(),
+            attempt: 1,
+        };
+        Self {
+            dir,
+            spool,
+            key,
+            stopper: Stopper::default(),
+        }
     }
 
     /// Runs against `play`, which gets the request and the socket; gives the news.
@@ -45,7 +58,10 @@ impl Fixture {
         let _stale = std::fs::remove_file(&socket);
         let listener = UnixListener::bind(&socket).unwrap();
         let stream = self.spool.stream(self.key).unwrap();
-        let request = ScanRequest { targets: vec!["10.1.0.0/24".to_owned()], ..ScanRequest::default() };
+        let request = ScanRequest {
+            targets: vec!["10.1.0.0/24".to_owned()],
+            ..ScanRequest::default()
+        };
         let (sender, news) = mpsc::channel();
         std::thread::scope(|scope| {
             scope.spawn(move || {
@@ -55,20 +71,39 @@ impl Fixture {
                 play(serde_json::from_str(&line).unwrap(), &peer);
             });
             let stopper = self.stopper.clone();
-            run(Run { socket, request, stream, stopper }, |n| sender.send(n).unwrap());
+            run(
+                Run {
+                    socket,
+                    request,
+                    stream,
+                    stopper,
+                },
+                |n| sender.send(n).unwrap(),
+            );
         });
         news.try_iter().collect()
     }
 
     fn lines(&self) -> Vec<String> {
-        let batch = self.spool.stream(self.key).unwrap().reader(0).batch(usize::MAX).unwrap();
-        String::from_utf8(batch.lines).unwrap().lines().map(str::to_owned).collect()
+        let batch = self
+            .spool
+            .stream(self.key)
+            .unwrap()
+            .reader(0)
+            .batch(usize::MAX)
+            .unwrap();
+        String::from_utf8(batch.lines)
+            .unwrap()
+            .lines()
+            .map(str::to_owned)
+            .collect()
     }
 }
 
 fn say(peer: &UnixStream, lines: &[&str]) {
     let mut peer = peer;
-    peer.write_all((lines.join("\n") + "\n").as_bytes()).unwrap();
+    peer.write_all((lines.join("\n") + "\n").as_bytes())
+        .unwrap();
 }
 
 #[test]
@@ -77,14 +112,33 @@ fn a_scan_is_spooled_line_by_line() {
     let news = fixture.run(|request, peer| {
         assert_eq!(request.targets, ["10.1.0.0/24"]);
         assert_eq!(request.resume, None);
-        say(peer, &[HEADER, &port(1), CHECKPOINT, PROGRESS, &port(2), &summary(true)]);
+        say(
+            peer,
+            &[
+                HEADER,
+                &port(1),
+                CHECKPOINT,
+                PROGRESS,
+                &port(2),
+                &summary(true),
+            ],
+        );
     });
     assert!(matches!(
         news.as_slice(),
-        [News::Started, News::Checkpoint, News::Progress(_), News::Ended(WorkerEnd::Finished)]
+        [
+            News::Started,
+            News::Checkpoint,
+            News::Progress(_),
+            News::Ended(WorkerEnd::Finished)
+        ]
     ));
     let lines = fixture.lines();
-    assert_eq!(lines[..3], [HEADER.to_owned(), port(1), port(2)], "unchanged");
+    assert_eq!(
+        lines[..3],
+        [HEADER.to_owned(), port(1), port(2)],
+        "unchanged"
+    );
     assert!(lines[3].contains(r#""complete":true"#) && lines[3].contains(r#""open":2"#));
     assert_eq!(lines.len(), 4);
 }
@@ -95,9 +149,11 @@ fn one_that_dies_is_followed_by_one_that_goes_on() {
     let news = fixture.run(|_, peer| {
         say(peer, &[HEADER, &port(1), CHECKPOINT, &port(2)]);
         // Cut in the middle of a line.
-        (&mut &*peer).write_all(port(3)[..30].as_bytes()).unwrap();
+        (&mut &*peer).write_all(&port(3).as_bytes()[..30]).unwrap();
     });
-    let News::Ended(WorkerEnd::Died(why)) = news.last().unwrap() else { panic!("{news:?}") };
+    let News::Ended(WorkerEnd::Died(why)) = news.last().unwrap() else {
+        panic!("{news:?}")
+    };
     assert_eq!(why, "the worker ended without a summary");
     let news = fixture.run(|request, peer| {
         assert_eq!(request.resume.unwrap().plan, 5);
@@ -119,7 +175,11 @@ fn stopping_closes_its_input_and_keeps_the_part() {
         say(peer, &[HEADER, &port(1)]);
         stopper.stop(false);
         let mut rest = Vec::new();
-        assert_eq!((&mut &*peer).read_to_end(&mut rest).unwrap(), 0, "its input ends");
+        assert_eq!(
+            (&mut &*peer).read_to_end(&mut rest).unwrap(),
+            0,
+            "its input ends"
+        );
         say(peer, &[&summary(false)]);
     });
     assert_eq!(*news.last().unwrap(), News::Ended(WorkerEnd::Stopped));
@@ -140,24 +200,43 @@ fn a_part_that_nobody_asked_for_is_a_death() {
     let fixture = Fixture::new();
     let news = fixture.run(|_, peer| say(peer, &[HEADER, &summary(false)]));
     assert!(matches!(news.last(), Some(News::Ended(WorkerEnd::Died(_)))));
-    assert_eq!(conclude(&fixture.spool.stream(fixture.key).unwrap()), Ok(2));
+    assert_eq!(
+        conclude(&fixture.spool.stream(fixture.key).unwrap()).unwrap(),
+        2
+    );
     assert_eq!(fixture.lines()[0], HEADER);
-    assert_eq!(conclude(&fixture.spool.stream(fixture.key).unwrap()), Ok(2), "once");
+    assert_eq!(
+        conclude(&fixture.spool.stream(fixture.key).unwrap()).unwrap(),
+        2,
+        "once"
+    );
 }
 
 #[test]
 fn a_refusal_and_a_failure_are_told_with_their_words() {
-    let error = |refused| format!(r#"{{"type":"error","message":"10.0.0.1 is never scanned","refused":{refused}}}"#);
+    let error = |refused| {
+        format!(r#"{{"type":"error","message":"10.0.0.1 is never scanned","refused":{refused}}}"#)
+    };
     let end = |line: String| {
         let fixture = Fixture::new();
         let news = fixture.run(move |_, peer| say(peer, &[&line]));
-        assert_eq!(conclude(&fixture.spool.stream(fixture.key).unwrap()), Ok(0), "nothing was begun");
+        assert_eq!(
+            conclude(&fixture.spool.stream(fixture.key).unwrap()).unwrap(),
+            0,
+            "nothing was begun"
+        );
         news.last().unwrap().clone()
     };
     let words = "10.0.0.1 is never scanned".to_owned();
-    assert_eq!(end(error(true)), News::Ended(WorkerEnd::Refused(words.clone())));
+    assert_eq!(
+        end(error(true)),
+        News::Ended(WorkerEnd::Refused(words.clone()))
+    );
     assert_eq!(end(error(false)), News::Ended(WorkerEnd::Died(words)));
-    assert!(matches!(end("nonsense".to_owned()), News::Ended(WorkerEnd::Died(_))));
+    assert!(matches!(
+        end("nonsense".to_owned()),
+        News::Ended(WorkerEnd::Died(_))
+    ));
 }
 
 #[test]
@@ -171,8 +250,13 @@ fn nobody_on_the_socket_is_said_with_the_way_out() {
         stopper: Stopper::default(),
     };
     run(run_, |n| sender.send(n).unwrap());
-    let News::Ended(WorkerEnd::Died(why)) = news.recv().unwrap() else { panic!() };
-    assert!(why.contains("none.sock") && why.contains("sonde appliance"), "{why}");
+    let News::Ended(WorkerEnd::Died(why)) = news.recv().unwrap() else {
+        panic!()
+    };
+    assert!(
+        why.contains("none.sock") && why.contains("sonde appliance"),
+        "{why}"
+    );
 }
 
 #[test]

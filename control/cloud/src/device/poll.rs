@@ -8,7 +8,7 @@ use sonde_protocol::device::{PollReply, PollRequest, Refusal, RefusalReason};
 use tokio::time::Instant;
 
 use super::signed::{Known, Refused, json};
-use crate::state::Cloud;
+use crate::state::{CANCEL_EVERY, Cloud};
 use crate::storage::{Presence, Work};
 
 /// Most jobs a box reports: far more than one can run.
@@ -36,13 +36,6 @@ pub(super) async fn poll(
             format!("a poll reports at most {JOBS_MAX} jobs and {SOFTWARE_MAX} bytes of version"),
         ));
     }
-    let presence = Presence {
-        last_poll: cloud.now(),
-        source,
-        software: request.software.clone(),
-        generation: request.settings_generation,
-    };
-    cloud.saw(device.id, presence);
     let timing = &cloud.config().timing;
     let strange = cloud
         .store()
@@ -50,34 +43,51 @@ pub(super) async fn poll(
         .await?;
 
     let hold = Duration::from_secs(request.wait_s.into()).min(cloud.config().poll_hold_max);
-    let until = Instant::now() + hold;
+    let mut until = Instant::now() + hold;
     let waiter = cloud.poll_of(device.id);
-    let work = loop {
-        // Listen first, look then: what comes in between wakes us.
-        let woken = waiter.notified();
-        tokio::pin!(woken);
-        woken.as_mut().enable();
+    // Listen first, look then: what comes in between wakes us.
+    let woken = waiter.notified();
+    tokio::pin!(woken);
+    woken.as_mut().enable();
+    // Who is seen from here on is woken.
+    let presence = Presence {
+        last_poll: cloud.now(),
+        source,
+        software: request.software,
+        generation: request.settings_generation,
+    };
+    cloud.saw(device.id, presence);
+    let look = async || -> Result<Work, Refused> {
+        let (capacity, generation) = (request.capacity, request.settings_generation);
         let mut work = cloud
             .store()
             .work(
                 device.id,
                 &request.jobs,
-                request.capacity,
-                request.settings_generation,
+                capacity,
+                generation,
                 timing,
                 cloud.now(),
             )
             .await?;
         work.cancels.extend(&strange);
-        if !work.is_empty() {
-            break work;
-        }
-        tokio::select! {
-            () = woken => {}
-            () = tokio::time::sleep_until(until) => break Work::default(),
-            () = cloud.stopping() => break Work::default(),
-        }
+        Ok(work)
     };
+    let mut work = look().await?;
+    // A box that is stopping a scan already would otherwise be answered at once, again and again.
+    let is_stopping = !work.cancels.is_empty();
+    work.cancels.retain(|job| cloud.may_tell_cancel(*job));
+    if is_stopping {
+        until = until.min(Instant::now() + CANCEL_EVERY);
+    }
+    if work.is_empty() {
+        tokio::select! {
+            // Answered even if there is nothing for what the box said when it asked: it may have more room by now.
+            () = woken => work = look().await?,
+            () = tokio::time::sleep_until(until) => {}
+            () = cloud.stopping() => {}
+        }
+    }
     Ok(Json(PollReply {
         server_time: cloud.now().to_datetime(),
         settings: work.settings,

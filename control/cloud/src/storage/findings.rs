@@ -303,7 +303,7 @@ impl Store {
             .collect()
     }
 
-    /// The leaks of a job, at most [`LEAKS_MAX`].
+    /// The leaks of a job, at most 10,000: a network that leaks more has one cause.
     pub async fn leaks(&self, job: JobId) -> Result<Vec<LeakFinding>, StoreError> {
         let rows: Vec<LeakRow> = sqlx::query_as(
             "SELECT vlan, seen_vlan, ip, mac, first, last, sightings FROM leaks \

@@ -11,6 +11,7 @@ mod appliances;
 mod enrolment;
 mod findings;
 mod jobs;
+mod leases;
 mod records;
 mod schema;
 mod users;
@@ -27,7 +28,8 @@ pub use appliances::{Appliance, ApplianceError, Device, Presence};
 pub(crate) use enrolment::code_from;
 pub use enrolment::{ActivateError, EnrolError, EnrolLimits, EnrolOutcome, Enrolment, PendingBox};
 pub use findings::{HostFinding, LeakFinding, PortFinding, PortKey};
-pub use jobs::{Job, JobError, JobFilter, Leased, NewJob, Timing, Work};
+pub use jobs::{Job, JobError, JobFilter, NewJob};
+pub use leases::{Leased, Timing, Work};
 pub use records::{AppendError, Attempt, Batch, CommitError, RecordLine};
 pub use users::{ApiToken, Scope, User, UserError};
 

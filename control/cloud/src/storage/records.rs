@@ -14,7 +14,8 @@ use sonde_protocol::token::hex;
 use sqlx::{Sqlite, Transaction};
 use utoipa::ToSchema;
 
-use super::jobs::{current_attempt, end_job, read_state};
+use super::jobs::{end_job, read_state};
+use super::leases::current_attempt;
 use super::{JobError, Leased, Store, StoreError, findings, unsigned};
 use crate::clock::Moment;
 use crate::dispatch::{after_commit, may_follow};
@@ -174,7 +175,7 @@ impl Store {
     /// granted again.
     ///
     /// When the digests differ although the counts agree, the attempt's records are to be sent again from 0 and each
-    /// replaces the one stored; until it comes, the stored one stays. After [`REFUSALS_MAX`] refusals the job fails.
+    /// replaces the one stored; until it comes, the stored one stays. After many refusals the job fails.
     ///
     /// # Errors
     /// [`CommitError`].

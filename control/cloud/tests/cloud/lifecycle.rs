@@ -170,6 +170,49 @@ async fn a_held_poll_is_answered_when_there_is_work_or_the_cloud_ends() {
     assert!(reply.unwrap().jobs.is_empty());
 }
 
+/// A poll held with no room is answered when room came: the box asks anew and the next job does not wait 50 seconds.
+#[tokio::test]
+async fn a_commit_answers_the_held_poll_of_a_full_box() {
+    let house = House::new().await;
+    let (simulated, _) = house.appliance("north").await;
+    house.scan("north").await;
+    let next = house.scan("north").await;
+    let offer = simulated
+        .poll(Vec::new(), 1, 1, 0)
+        .await
+        .unwrap()
+        .jobs
+        .remove(0);
+    let before = house.clock.clock().now();
+    house.pass(Duration::from_secs(1)).await;
+    let full = async {
+        let status = JobStatus {
+            job: offer.job,
+            attempt: 1,
+            state: JobState::Accepted,
+            fraction: 0.0,
+        };
+        simulated.poll(vec![status], 0, 1, 50).await
+    };
+    let work = async {
+        loop {
+            let all: Vec<ApplianceView> = house.admin.get("/api/v1/appliances").await.unwrap();
+            if all[0].appliance.last_poll > Some(before) {
+                break;
+            }
+        }
+        simulated.work(&offer, PACE).await
+    };
+    let both = async { tokio::join!(full, work) };
+    let (reply, outcome) = tokio::time::timeout(PATIENCE, both)
+        .await
+        .expect("well before 50 seconds");
+    assert_eq!(outcome.unwrap(), Outcome::Finished);
+    assert!(reply.unwrap().jobs.is_empty());
+    let offers = simulated.poll(Vec::new(), 1, 1, 0).await.unwrap().jobs;
+    assert_eq!(offers[0].job, next);
+}
+
 async fn seen(house: &House) {
     loop {
         let all: Vec<ApplianceView> = house.admin.get("/api/v1/appliances").await.unwrap();

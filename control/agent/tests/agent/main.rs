@@ -1,0 +1,6 @@
+//! The agent as a process of its own, against a cloud and workers that live in the test.
+
+mod cloud;
+mod jobs;
+mod tls;
+mod worker;

@@ -28,6 +28,8 @@ use super::Refused;
 const EXIT_PARTIAL: u8 = 3;
 /// Ended early by Ctrl-C: partial results and a checkpoint are written.
 const EXIT_INTERRUPTED: u8 = 130;
+/// A loss above this is worth a sentence: three passes then miss more than one answer in a million.
+const LOSS_WORTH_SAYING: f64 = 0.01;
 
 /// Scan from here, now
 #[derive(clap::Args)]
@@ -383,6 +385,13 @@ fn warn_of_losses(outcome: &Outcome, table: bool) {
         let lost = counted(link.rx_dropped, "received frame");
         eprintln!(
             "sonde: {lost} lost because this machine could not keep up; a lower --rate loses less"
+        );
+    }
+    if let Some(loss) = outcome.loss.filter(|loss| *loss > LOSS_WORTH_SAYING) {
+        eprintln!(
+            "sonde: {:.1} % of the answers came only when asked again: some may be missing; \
+             a lower --rate loses less",
+            loss * 100.0
         );
     }
     if link.tx_refused > 0 {

@@ -96,6 +96,8 @@ pub struct Outcome {
     pub summary: Summary,
     /// Where it was, when it ended early.
     pub checkpoint: Option<Checkpoint>,
+    /// Share of first answers that only came in a later pass; `None` with one pass.
+    pub loss: Option<f64>,
     /// What the link counted.
     pub link: LinkCounters,
 }
@@ -233,12 +235,13 @@ impl Scan {
         match ended {
             Ok((end, summary, checkpoint)) => {
                 written.map_err(ScanError::Write)?;
-                let link = exchange.counters();
+                let (loss, link) = (sweep.counters().loss(), exchange.counters());
                 Ok(Outcome {
                     id,
                     end,
                     summary,
                     checkpoint,
+                    loss,
                     link,
                 })
             }

@@ -1,9 +1,15 @@
 //! Whole scans of networks that live in memory, on a clock that jumps: loss, duplicates, overtaking, forgery, leaks,
 //! crashes. SONDE_SIM_SEED repeats one run.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "all of this is tests, in functions clippy does not know for such"
+)]
+
 mod driver;
 mod driving;
 mod network;
 mod random;
 mod scans;
+mod steady;
 mod world;

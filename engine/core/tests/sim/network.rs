@@ -160,7 +160,7 @@ impl Network {
             return;
         }
         if let Some(answer) = self.answer(vlan, dst, question, &packet) {
-            self.send_back(now, vlan, dst, answer);
+            self.send_back(now, vlan, dst, &answer);
         }
     }
 
@@ -178,25 +178,25 @@ impl Network {
         self.arrivals.push(Reverse(arrival));
     }
 
-    fn send_back(&mut self, now: u64, vlan: Vlan, from: IpAddr, answer: Vec<u8>) {
+    fn send_back(&mut self, now: u64, vlan: Vlan, from: IpAddr, answer: &[u8]) {
         let way = self.way;
         if self.random.chance(way.forged_percent) {
-            let forged = self.forge(&answer);
+            let forged = self.forge(answer);
             let at = now + 1000 + self.random.below(way.delay_us * 1000);
             self.inject(at, vlan, forged);
         }
-        if self.random.chance(way.leak_percent) && carries_cookie(&answer) {
+        if self.random.chance(way.leak_percent) && carries_cookie(answer) {
             let other = self.random.pick(&self.vlans);
             if other != vlan {
                 self.leaked.insert((vlan, other, from));
-                self.inject(now + 1000, other, answer.clone());
+                self.inject(now + 1000, other, answer.to_vec());
             }
         }
         let copies = 1 + u64::from(self.random.chance(way.duplicate_percent));
         for _ in 0..copies {
             if !self.random.chance(way.loss_percent) {
                 let at = now + 1000 + self.random.below(way.delay_us * 1000);
-                self.inject(at, vlan, answer.clone());
+                self.inject(at, vlan, answer.to_vec());
             }
         }
     }

@@ -6,7 +6,7 @@ use crate::octets::put;
 
 /// Length of a header without options.
 pub const HEADER: usize = 20;
-/// Length of [`SYN_OPTIONS`].
+/// Length of what [`syn_options`] makes.
 pub const SYN_OPTIONS_LENGTH: usize = 20;
 /// Length of a SYN as we send it: header and options.
 pub const SYN_LENGTH: usize = HEADER + SYN_OPTIONS_LENGTH;

@@ -190,10 +190,7 @@ impl Client {
 
     /// The connection broke while a stream was read.
     pub fn cut(&self, source: reqwest::Error) -> ClientError {
-        ClientError::Cut {
-            url: self.url.clone(),
-            source: Innermost(source),
-        }
+        cut(&self.url, source)
     }
 
     async fn ask(
@@ -282,6 +279,14 @@ pub(crate) fn explained(url: &str, error: reqwest::Error) -> ClientError {
             url,
             source: Innermost(error),
         },
+    }
+}
+
+/// Says that an answer broke off.
+pub(crate) fn cut(url: &str, source: reqwest::Error) -> ClientError {
+    ClientError::Cut {
+        url: url.to_owned(),
+        source: Innermost(source),
     }
 }
 

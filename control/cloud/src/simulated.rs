@@ -7,8 +7,9 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use axum::body::Bytes;
 use ed25519_dalek::SigningKey;
-use reqwest::{Method, Response, StatusCode};
+use reqwest::{Method, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
@@ -265,20 +266,17 @@ impl Simulated {
     /// [`SimulatedError`]; a rewind is followed, not an error.
     pub async fn work(&self, offer: &JobOffer, pace: Pace) -> Result<Outcome, SimulatedError> {
         let held = Held::from(offer);
-        let mut cancel = again(async || self.accept(&held).await).await?.cancel;
+        let mut cancel = self.accept(&held).await?.cancel;
         let mut lines = made_up(&offer.request, offer.job, pace.hosts);
         let mut next = 0;
         loop {
             while next < lines.len() && !cancel {
                 let end = lines.len().min(next + pace.batch.max(1));
                 let batch = &lines[next..end];
-                next =
-                    rewound(again(async || self.deliver(&held, next as u64, batch).await).await)?;
+                next = rewound(self.deliver(&held, next as u64, batch).await)?;
                 tokio::time::sleep(pace.pause).await;
                 let done = next as f64 / lines.len() as f64;
-                cancel = again(async || self.renew(&held, JobState::Running, done).await)
-                    .await?
-                    .cancel;
+                cancel = self.renew(&held, JobState::Running, done).await?.cancel;
             }
             let outcome = if cancel {
                 Outcome::Cancelled
@@ -286,7 +284,7 @@ impl Simulated {
                 Outcome::Finished
             };
             lines.truncate(next);
-            match again(async || self.commit(&held, &lines, outcome).await).await {
+            match self.commit(&held, &lines, outcome).await {
                 Err(SimulatedError::Rewind(expected)) => next = rewound(Ok(expected))?,
                 ended => break ended.map(|()| outcome),
             }
@@ -329,35 +327,42 @@ impl Simulated {
         lease: Option<LeaseToken>,
         body: Option<Vec<u8>>,
     ) -> Result<T, SimulatedError> {
-        let response = self.request(method, path, lease, body).await?;
-        let status = response.status();
-        response
-            .json()
-            .await
-            .map_err(|_| SimulatedError::Strange(status))
+        let (status, answer) = self.request(method, path, lease, body).await?;
+        serde_json::from_slice(&answer).map_err(|_| SimulatedError::Strange(status))
     }
 
-    /// Asks; with a wrong clock once more with the cloud's.
+    /// Asks; with a wrong clock again with the cloud's, and while the cloud can not be reached again for a minute: it may
+    /// be starting anew.
     async fn request(
         &self,
         method: Method,
         path: &str,
         lease: Option<LeaseToken>,
         body: Option<Vec<u8>>,
-    ) -> Result<Response, SimulatedError> {
-        match self
-            .request_once(method.clone(), path, lease, body.clone())
-            .await
-        {
-            Err(SimulatedError::Refused(Refusal {
-                reason: RefusalReason::Token,
-                server_time: Some(server_time),
-                ..
-            })) => {
-                self.set_offset(server_time - OffsetDateTime::now_utc().unix_timestamp());
-                self.request_once(method, path, lease, body).await
+    ) -> Result<(StatusCode, Bytes), SimulatedError> {
+        let mut tries = 0;
+        let mut is_clock_set = false;
+        loop {
+            match self
+                .request_once(method.clone(), path, lease, body.clone())
+                .await
+            {
+                Err(SimulatedError::Refused(Refusal {
+                    reason: RefusalReason::Token,
+                    server_time: Some(server_time),
+                    ..
+                })) if !is_clock_set => {
+                    is_clock_set = true;
+                    self.set_offset(server_time - OffsetDateTime::now_utc().unix_timestamp());
+                }
+                Err(SimulatedError::Client(
+                    ClientError::Unreachable { .. } | ClientError::Cut { .. },
+                )) if tries < TRIES_MAX => {
+                    tries += 1;
+                    tokio::time::sleep(RETRY_AFTER).await;
+                }
+                answer => return answer,
             }
-            other => other,
         }
     }
 
@@ -367,7 +372,7 @@ impl Simulated {
         path: &str,
         lease: Option<LeaseToken>,
         body: Option<Vec<u8>>,
-    ) -> Result<Response, SimulatedError> {
+    ) -> Result<(StatusCode, Bytes), SimulatedError> {
         let path = format!("/device/v1/{path}");
         let claims = Claims::new(
             &self.key.verifying_key(),
@@ -392,20 +397,20 @@ impl Simulated {
             .await
             .map_err(|error| client::explained(&self.url, error))?;
         let status = response.status();
+        let answer = response
+            .bytes()
+            .await
+            .map_err(|error| client::cut(&self.url, error))?;
         match status {
-            _ if status.is_success() => Ok(response),
+            _ if status.is_success() => Ok((status, answer)),
             StatusCode::RANGE_NOT_SATISFIABLE | StatusCode::PRECONDITION_FAILED => {
-                let reply: ResultsReply = response
-                    .json()
-                    .await
-                    .map_err(|_| SimulatedError::Strange(status))?;
+                let reply: ResultsReply =
+                    serde_json::from_slice(&answer).map_err(|_| SimulatedError::Strange(status))?;
                 Err(SimulatedError::Rewind(reply.next))
             }
             _ => {
-                let refusal = response
-                    .json()
-                    .await
-                    .map_err(|_| SimulatedError::Strange(status))?;
+                let refusal =
+                    serde_json::from_slice(&answer).map_err(|_| SimulatedError::Strange(status))?;
                 Err(SimulatedError::Refused(refusal))
             }
         }
@@ -423,25 +428,6 @@ impl Simulated {
             .clock_offset
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = offset;
-    }
-}
-
-/// Asks again while the cloud can not be reached: it may be starting anew.
-async fn again<T>(ask: impl AsyncFn() -> Result<T, SimulatedError>) -> Result<T, SimulatedError> {
-    let mut tries = 0;
-    loop {
-        match ask().await {
-            Err(SimulatedError::Client(error)) if tries < TRIES_MAX => {
-                tries += 1;
-                tracing::debug!(%error, tries, "asking again");
-                tokio::time::sleep(RETRY_AFTER).await;
-            }
-            Err(SimulatedError::Strange(status)) if status.is_success() && tries < TRIES_MAX => {
-                // An answer cut off in the middle.
-                tries += 1;
-            }
-            answer => return answer,
-        }
     }
 }
 

@@ -155,6 +155,10 @@ enum Link {
 }
 
 /// Runs `sonde scan`.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the shape of every subcommand"
+)]
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let resumed = args.resume.as_deref().map(CheckpointFile::read).transpose();
     let resumed = resumed.map_err(refused)?;
@@ -354,21 +358,21 @@ fn finish(
     if !args.quiet {
         warn_of_losses(&outcome, table);
     }
-    if outcome.end != End::Complete
-        && let Some(state) = outcome.checkpoint
-    {
-        let path = checkpoint
-            .cloned()
-            .unwrap_or_else(|| format!("sonde-{}.checkpoint", outcome.id).into());
+    // Whoever interrupts a scan had not planned to: a checkpoint then comes unasked.
+    let unasked = || format!("sonde-{}.checkpoint", outcome.id).into();
+    let path = match outcome.end {
+        End::Complete => None,
+        End::TimeLimit => checkpoint.cloned(),
+        End::Stopped => Some(checkpoint.cloned().unwrap_or_else(unasked)),
+    };
+    if let (Some(path), Some(state)) = (path, outcome.checkpoint) {
         let outputs = sonde_scanner::output::marks(specs);
         let file = CheckpointFile::new(request, state, outputs);
         file.write(&path)
             .with_context(|| format!("the checkpoint {} can't be written", path.display()))?;
         if !args.quiet {
-            eprintln!(
-                "sonde: ended early; go on by: sonde scan --resume {}",
-                path.display()
-            );
+            let path = path.display();
+            eprintln!("sonde: ended early; go on by: sonde scan --resume {path}");
         }
     }
     Ok(match outcome.end {

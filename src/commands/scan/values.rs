@@ -93,7 +93,7 @@ fn scaled(text: &str) -> Option<u64> {
         return None;
     }
     let value = number.parse::<f64>().ok()? * factor;
-    (value >= 1.0 && value < 1e15).then_some(value as u64)
+    (1.0..1e15).contains(&value).then_some(value as u64)
 }
 
 #[cfg(test)]

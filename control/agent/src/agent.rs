@@ -239,7 +239,7 @@ impl Agent {
         let (answers, mut answered) = mpsc::unbounded_channel();
         let mut health = self.spool.health();
         loop {
-            self.jobs.retain(|_, job| !job.view.get().state.is_end());
+            self.jobs.retain(|_, job| !job.view.get().over);
             self.relieve();
             self.show();
             if health.borrow().ended {

@@ -102,8 +102,8 @@ pub fn spawn(context: Arc<Context>, attempt: Attempt, restored: bool) -> Handle 
         if let Err(error) = drive(&context, attempt, restored, ours.clone(), inbox).await {
             // Its ledger and spool stay: the next start of the agent takes it up again.
             tracing::error!(job = %key, error = %format!("{error:#}"), "a job is left where it is");
-            ours.view.set(|seen| seen.state = JobState::Failed);
         }
+        ours.view.set(|seen| seen.over = true);
         context.keeper.release(key);
         changed.notify_one();
     });

@@ -26,6 +26,8 @@ pub struct Seen {
     pub fraction: f64,
     /// Its lease has run out, the cloud out of reach.
     pub out_of_contact: bool,
+    /// Nothing is left of it on this box.
+    pub over: bool,
     /// All records here are in the cloud's database, and it waits for room in the spool.
     pub stuck: bool,
 }
@@ -37,6 +39,7 @@ impl View {
             state,
             fraction: 0.0,
             out_of_contact: false,
+            over: false,
             stuck: false,
         })))
     }

@@ -137,6 +137,9 @@ fn follow(run: Run, tell: &impl Fn(News)) -> Result<WorkerEnd, RunError> {
     } = run;
     stream.sync()?;
     let mut sorter = Sorter::from_spool(&stream)?;
+    if sorter.has_summary() {
+        return Ok(WorkerEnd::Finished);
+    }
     if let Some(header) = sorter.header() {
         request.seed = header.request.seed;
     }
@@ -147,7 +150,6 @@ fn follow(run: Run, tell: &impl Fn(News)) -> Result<WorkerEnd, RunError> {
     let started = Instant::now();
     let mut reader = BufReader::with_capacity(1 << 16, socket);
     let mut line = Vec::new();
-    let mut ended = None;
     while read_line(&mut reader, &mut line)? {
         let ending = stopper.asked() != RUNNING;
         match sorter.sort(&line)? {
@@ -163,28 +165,24 @@ fn follow(run: Run, tell: &impl Fn(News)) -> Result<WorkerEnd, RunError> {
                 tell(News::Checkpoint);
             }
             Line::Progress(progress) => tell(News::Progress(progress)),
-            Line::Error(error) if error.refused => ended = Some(WorkerEnd::Refused(error.message)),
+            Line::Error(error) if error.refused => return Ok(WorkerEnd::Refused(error.message)),
             Line::Error(error) => return Err(RunError::Said(error.message)),
             Line::Summary(summary) => {
                 let limit = time_limit.is_some_and(|limit| started.elapsed() >= limit);
                 let end = match stopper.asked() {
                     _ if summary.complete || limit => WorkerEnd::Finished,
                     RUNNING => return Err(RunError::Gone),
-                    asked => {
-                        ended = Some(WorkerEnd::Stopped);
-                        if asked == PAUSING {
-                            continue;
-                        }
-                        WorkerEnd::Stopped
-                    }
+                    PAUSING => return Ok(WorkerEnd::Stopped),
+                    _ => WorkerEnd::Stopped,
                 };
+                // The last line is the end, whether or not the worker goes: hanging up ends it.
                 append_summary(&stream, sorter.summary(summary, OffsetDateTime::now_utc()))?;
-                ended = Some(end);
+                stream.sync()?;
+                return Ok(end);
             }
         }
     }
-    stream.sync()?;
-    ended.ok_or(RunError::Gone)
+    Err(RunError::Gone)
 }
 
 /// Why a spool can't be completed.

@@ -73,7 +73,9 @@ CREATE TABLE jobs (
     cancel          INTEGER NOT NULL DEFAULT 0,   -- a person asked to stop it
     started         INTEGER,
     ended           INTEGER,
-    error           TEXT
+    error           TEXT,
+    hosts_up        INTEGER,                      -- once ended, what the findings come to;
+    open_ports      INTEGER                       -- until then they are counted when asked for
 ) STRICT;
 CREATE INDEX jobs_open ON jobs (appliance) WHERE ended IS NULL;
 

@@ -94,9 +94,12 @@ impl Cloud {
         let waited = self
             .changed
             .wait_timeout_while(self.lock(), Duration::from_secs(120), |s| !done(s));
+        let (state, timeout) = waited.unwrap();
+        let (records, poll, accepted) = (state.records.len(), &state.last_poll, state.accepted);
+        let seen = format!("{records} records, accepted {accepted}, last poll {poll:?}");
         assert!(
-            !waited.unwrap().1.timed_out(),
-            "{what}: not within two minutes"
+            !timeout.timed_out(),
+            "{what}: not within two minutes, {seen}"
         );
     }
 

@@ -56,13 +56,13 @@ impl Drop for Agent {
     }
 }
 
-struct Box_ {
+struct Fixture {
     dir: tempfile::TempDir,
     cloud: Arc<Cloud>,
     workers: Arc<Workers>,
 }
 
-impl Box_ {
+impl Fixture {
     fn new(cut_percent: u64, findings: u16) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let cloud = Cloud::start(cut_percent, 1);
@@ -87,6 +87,7 @@ impl Box_ {
                 .is_some_and(|poll| poll.jobs.is_empty())
         });
         drop(agent);
+        // Nothing is left of it before the box says so.
         for folder in ["jobs", "spool"] {
             assert_eq!(
                 std::fs::read_dir(self.dir.path().join(folder))
@@ -122,10 +123,7 @@ fn assert_whole(state: &State, findings: u16) {
     let found: Vec<String> = (0..findings).map(finding).collect();
     assert_eq!(lines[1..=usize::from(findings)], found);
     let summary = &lines[usize::from(findings) + 1];
-    assert!(
-        summary.contains(&format!(r#""complete":true"#)),
-        "{summary}"
-    );
+    assert!(summary.contains(r#""complete":true"#), "{summary}");
     assert!(
         summary.contains(&format!(r#""open":{findings},"#)),
         "{summary}"
@@ -136,7 +134,7 @@ fn assert_whole(state: &State, findings: u16) {
 
 #[test]
 fn a_job_is_done_from_activation_to_commit() {
-    let fixture = Box_::new(0, 200);
+    let fixture = Fixture::new(0, 200);
     fixture.cloud.offer(request(), OnLostContact::Continue);
     let agent = fixture.agent();
     fixture
@@ -151,7 +149,7 @@ fn a_job_is_done_from_activation_to_commit() {
 /// record is in the cloud once.
 #[test]
 fn kills_and_cuts_lose_and_double_nothing() {
-    let fixture = Box_::new(30, 300);
+    let fixture = Fixture::new(30, 300);
     fixture.cloud.offer(request(), OnLostContact::Continue);
     let mut agent = fixture.agent();
     for step in 1..=8 {
@@ -180,7 +178,7 @@ fn kills_and_cuts_lose_and_double_nothing() {
 
 #[test]
 fn a_cancelled_job_keeps_its_part() {
-    let fixture = Box_::new(0, 10_000);
+    let fixture = Fixture::new(0, 10_000);
     fixture.cloud.offer(request(), OnLostContact::Continue);
     let agent = fixture.agent();
     fixture
@@ -205,7 +203,7 @@ fn a_cancelled_job_keeps_its_part() {
 
 #[test]
 fn a_superseded_job_is_dropped() {
-    let fixture = Box_::new(0, 10_000);
+    let fixture = Fixture::new(0, 10_000);
     fixture.cloud.offer(request(), OnLostContact::Continue);
     let agent = fixture.agent();
     fixture

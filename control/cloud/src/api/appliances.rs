@@ -4,14 +4,14 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use sonde_protocol::device::DesiredSettings;
 use sonde_protocol::ids::ApplianceId;
 use sonde_protocol::trunk::TrunkConfig;
 use utoipa::ToSchema;
 
-use super::caller::{MayAdmin, MayRead, Sent};
+use super::caller::{At, MayAdmin, MayRead, Sent};
 use super::people::checked_name;
 use super::problem::Problem;
 use crate::state::Cloud;
@@ -88,7 +88,7 @@ pub(super) async fn appliances(
 pub(super) async fn appliance(
     State(cloud): State<Cloud>,
     _reader: MayRead,
-    Path(id): Path<ApplianceId>,
+    At(id): At<ApplianceId>,
 ) -> Result<Json<ApplianceView>, Problem> {
     Ok(Json(view(&cloud, cloud.store().appliance(id).await?)))
 }
@@ -100,7 +100,7 @@ pub(super) async fn appliance(
 pub(super) async fn change(
     State(cloud): State<Cloud>,
     _admin: MayAdmin,
-    Path(id): Path<ApplianceId>,
+    At(id): At<ApplianceId>,
     Sent(change): Sent<ApplianceChange>,
 ) -> Result<Json<ApplianceView>, Problem> {
     let name = change.name.as_deref().map(checked_name).transpose()?;
@@ -119,7 +119,7 @@ pub(super) async fn change(
 pub(super) async fn settings(
     State(cloud): State<Cloud>,
     _reader: MayRead,
-    Path(id): Path<ApplianceId>,
+    At(id): At<ApplianceId>,
 ) -> Result<Json<DesiredSettings>, Problem> {
     Ok(Json(cloud.store().settings(id).await?))
 }
@@ -131,7 +131,7 @@ pub(super) async fn settings(
 pub(super) async fn change_settings(
     State(cloud): State<Cloud>,
     _admin: MayAdmin,
-    Path(id): Path<ApplianceId>,
+    At(id): At<ApplianceId>,
     Sent(SettingsChange { trunk }): Sent<SettingsChange>,
 ) -> Result<Json<DesiredSettings>, Problem> {
     let mut seen = HashSet::new();

@@ -1,7 +1,7 @@
 //! Who asks, and what they may: a handler that takes [`MayScan`] is reached by nobody who may not.
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use serde::de::DeserializeOwned;
@@ -28,6 +28,12 @@ pub(super) struct MayRead(pub(super) Caller);
 pub(super) struct MayScan(pub(super) Caller);
 /// Somebody who may also manage appliances and users.
 pub(super) struct MayAdmin(pub(super) Caller);
+
+/// The parts of the path; what is wrong with them is said in one sentence.
+pub(super) struct At<T>(pub(super) T);
+
+/// The query; what is wrong with it is said in one sentence.
+pub(super) struct Asked<T>(pub(super) T);
 
 /// A JSON body; what is wrong with it is said in one sentence.
 pub(super) struct Sent<T>(pub(super) T);
@@ -73,6 +79,34 @@ async fn caller(parts: &Parts, cloud: &Cloud, needed: Scope) -> Result<Caller, P
         ));
     }
     Ok(Caller { user, token })
+}
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Cloud> for At<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, cloud: &Cloud) -> Result<Self, Problem> {
+        let path = Path::from_request_parts(parts, cloud).await;
+        path.map(|Path(path)| Self(path)).map_err(|error| {
+            Problem::bad(format!(
+                "there is nothing at this path: {}",
+                error.body_text()
+            ))
+        })
+    }
+}
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Cloud> for Asked<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, cloud: &Cloud) -> Result<Self, Problem> {
+        let query = Query::from_request_parts(parts, cloud).await;
+        query.map(|Query(query)| Self(query)).map_err(|error| {
+            Problem::bad(format!(
+                "the query is not what it should be: {}",
+                error.body_text()
+            ))
+        })
+    }
 }
 
 impl<T: DeserializeOwned> FromRequest<Cloud> for Sent<T> {

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{Extensions, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::caller::{Caller, MayAdmin, MayRead, Sent};
+use super::caller::{At, Caller, MayAdmin, MayRead, Sent};
 use super::problem::Problem;
 use crate::clock::Moment;
 use crate::limits::source_key;
@@ -202,7 +202,7 @@ pub(super) async fn make_token(
 pub(super) async fn end_token(
     State(cloud): State<Cloud>,
     MayRead(Caller { user, .. }): MayRead,
-    Path(id): Path<Uuid>,
+    At(id): At<Uuid>,
 ) -> Result<StatusCode, Problem> {
     if cloud.store().remove_token(user.id, id).await? {
         Ok(StatusCode::NO_CONTENT)
@@ -247,7 +247,7 @@ pub(super) async fn add_user(
 pub(super) async fn remove_user(
     State(cloud): State<Cloud>,
     _admin: MayAdmin,
-    Path(name): Path<String>,
+    At(name): At<String>,
 ) -> Result<StatusCode, Problem> {
     cloud.store().remove_user(&name).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -260,7 +260,7 @@ pub(super) async fn remove_user(
 pub(super) async fn set_password(
     State(cloud): State<Cloud>,
     _admin: MayAdmin,
-    Path(name): Path<String>,
+    At(name): At<String>,
     Sent(new): Sent<NewPassword>,
 ) -> Result<StatusCode, Problem> {
     let hash = secrets::hash_password(&new.password).await?;

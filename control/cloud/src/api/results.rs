@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use axum::Json;
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
@@ -22,7 +22,7 @@ use sonde_protocol::observation::{
 use sonde_protocol::request::PortState;
 use utoipa::{IntoParams, ToSchema};
 
-use super::caller::MayRead;
+use super::caller::{Asked, At, MayRead};
 use super::problem::Problem;
 use crate::clock::Moment;
 use crate::state::Cloud;
@@ -85,7 +85,7 @@ const JSON_LINES: &str = "application/x-ndjson";
 pub(super) async fn results(
     State(cloud): State<Cloud>,
     _reader: MayRead,
-    Path(id): Path<JobId>,
+    At(id): At<JobId>,
 ) -> Result<Response, Problem> {
     // Whether there is such a scan is told by a status, before the first byte.
     let head = head(cloud.store(), id).await?;
@@ -108,8 +108,8 @@ pub(super) async fn results(
 pub(super) async fn records(
     State(cloud): State<Cloud>,
     _reader: MayRead,
-    Path(id): Path<JobId>,
-    Query(range): Query<RecordRange>,
+    At(id): At<JobId>,
+    Asked(range): Asked<RecordRange>,
 ) -> Result<Response, Problem> {
     let job = cloud.store().job(id).await?;
     let attempt = range.attempt.unwrap_or(job.attempt);
@@ -131,8 +131,8 @@ pub(super) async fn records(
 pub(super) async fn hosts(
     State(cloud): State<Cloud>,
     _reader: MayRead,
-    Path(id): Path<JobId>,
-    Query(page): Query<Page>,
+    At(id): At<JobId>,
+    Asked(page): Asked<Page>,
 ) -> Result<Json<HostPage>, Problem> {
     let after = page.after.as_deref().map(read_cursor).transpose()?;
     let limit = page.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
@@ -153,8 +153,8 @@ pub(super) async fn hosts(
 pub(super) async fn ports(
     State(cloud): State<Cloud>,
     _reader: MayRead,
-    Path(id): Path<JobId>,
-    Query(page): Query<Page>,
+    At(id): At<JobId>,
+    Asked(page): Asked<Page>,
 ) -> Result<Json<PortPage>, Problem> {
     let after = page.after.as_deref().map(read_cursor).transpose()?;
     let limit = page.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
@@ -175,7 +175,7 @@ pub(super) async fn ports(
 pub(super) async fn leaks(
     State(cloud): State<Cloud>,
     _reader: MayRead,
-    Path(id): Path<JobId>,
+    At(id): At<JobId>,
 ) -> Result<Json<Vec<LeakFinding>>, Problem> {
     cloud.store().job(id).await?;
     Ok(Json(cloud.store().leaks(id).await?))
@@ -288,6 +288,7 @@ impl Step {
 /// so that the whole always reads like a result.
 async fn head(store: &Store, id: JobId) -> Result<Head, Problem> {
     let job = store.job(id).await?;
+    let request = store.job_request(id).await?;
     let attempts = store.attempts(id).await?;
     let (mut scan, mut summary) = (None, None);
     if let Some(newest) = attempts.iter().rev().find(|attempt| attempt.records > 0) {
@@ -308,7 +309,7 @@ async fn head(store: &Store, id: JobId) -> Result<Head, Problem> {
                 version: OBSERVATION_VERSION,
                 id: id.to_string(),
                 started: job.started.unwrap_or(job.created).to_datetime(),
-                request: job.request.clone(),
+                request,
             }))
         }),
         summary: summary.unwrap_or_else(|| {

@@ -6,7 +6,7 @@
 )]
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use sonde_protocol::device::OnLostContact;
@@ -14,7 +14,7 @@ use sonde_protocol::ids::{ApplianceId, JobId};
 use sonde_protocol::request::{REQUEST_VERSION, ScanRequest};
 use utoipa::{IntoParams, ToSchema};
 
-use super::caller::{MayRead, MayScan, Sent};
+use super::caller::{Asked, At, MayRead, MayScan, Sent};
 use super::people::checked_name;
 use super::problem::Problem;
 use crate::state::Cloud;
@@ -44,6 +44,9 @@ pub struct ScanView {
     /// The scan.
     #[serde(flatten)]
     pub job: Job,
+    /// What to scan.
+    #[schema(value_type = Object)]
+    pub request: Box<ScanRequest>,
     /// Its attempts, first to last.
     pub attempts: Vec<Attempt>,
 }
@@ -100,7 +103,7 @@ pub(super) async fn create(
 pub(super) async fn scans(
     State(cloud): State<Cloud>,
     _reader: MayRead,
-    Query(list): Query<ScanList>,
+    Asked(list): Asked<ScanList>,
 ) -> Result<Json<Vec<Job>>, Problem> {
     let filter = JobFilter {
         appliance: list.appliance,
@@ -116,7 +119,7 @@ pub(super) async fn scans(
 pub(super) async fn scan(
     State(cloud): State<Cloud>,
     _reader: MayRead,
-    Path(id): Path<JobId>,
+    At(id): At<JobId>,
 ) -> Result<Json<ScanView>, Problem> {
     scan_view(&cloud, id).await.map(Json)
 }
@@ -127,7 +130,7 @@ pub(super) async fn scan(
 pub(super) async fn cancel(
     State(cloud): State<Cloud>,
     MayScan(caller): MayScan,
-    Path(id): Path<JobId>,
+    At(id): At<JobId>,
 ) -> Result<Json<ScanView>, Problem> {
     let appliance = cloud.store().cancel_job(id, cloud.now()).await?;
     cloud.wake(appliance);
@@ -137,8 +140,13 @@ pub(super) async fn cancel(
 
 async fn scan_view(cloud: &Cloud, id: JobId) -> Result<ScanView, Problem> {
     let job = cloud.store().job(id).await?;
+    let request = cloud.store().job_request(id).await?;
     let attempts = cloud.store().attempts(id).await?;
-    Ok(ScanView { job, attempts })
+    Ok(ScanView {
+        job,
+        request,
+        attempts,
+    })
 }
 
 /// Refuses what no appliance could do. Whether the targets make sense on its networks only the appliance knows.

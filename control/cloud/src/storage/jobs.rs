@@ -49,9 +49,6 @@ pub struct Job {
     pub hosts_up: u64,
     /// Open ports, each once.
     pub open_ports: u64,
-    /// What to scan.
-    #[schema(value_type = Object)]
-    pub request: Box<ScanRequest>,
 }
 
 /// A job to queue.
@@ -169,6 +166,19 @@ impl Store {
         Ok(job(row.ok_or(JobError::Unknown)?)?)
     }
 
+    /// What a job is to scan. Apart from the job, as it may be half a megabyte.
+    ///
+    /// # Errors
+    /// [`JobError::Unknown`].
+    pub async fn job_request(&self, id: JobId) -> Result<Box<ScanRequest>, JobError> {
+        let row: Option<(String,)> = sqlx::query_as("SELECT request FROM jobs WHERE id = ?")
+            .bind(id.to_string())
+            .fetch_optional(&self.reader)
+            .await?;
+        let (request,) = row.ok_or(JobError::Unknown)?;
+        Ok(from_json(&request, "a scan request")?)
+    }
+
     /// Jobs, newest first.
     pub async fn jobs(&self, filter: JobFilter) -> Result<Vec<Job>, StoreError> {
         let rows = sqlx::query_as(sqlx::AssertSqlSafe(format!(
@@ -210,6 +220,22 @@ pub(super) async fn end_job(
     .bind(state_word(state))
     .execute(&mut **tx)
     .await?;
+    count_findings(tx, key).await
+}
+
+/// Notes what the findings of a job that has ended come to.
+pub(super) async fn count_findings(
+    tx: &mut Transaction<'static, Sqlite>,
+    key: i64,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE jobs SET hosts_up = (SELECT count(*) FROM hosts WHERE job = ?1), \
+         open_ports = (SELECT count(*) FROM ports WHERE job = ?1 AND state = 'open') \
+         WHERE key = ?1 AND ended IS NOT NULL",
+    )
+    .bind(key)
+    .execute(&mut **tx)
+    .await?;
     Ok(())
 }
 
@@ -244,8 +270,8 @@ pub(super) fn read_lost_contact(word: &str) -> Result<OnLostContact, StoreError>
 const JOB: &str = "SELECT j.id, j.name, j.appliance, j.created, j.created_by, j.state, j.fraction, j.attempt, \
      j.cancel, j.started, j.ended, j.error, j.on_lost_contact, \
      (SELECT coalesce(sum(next), 0) FROM attempts WHERE job = j.key), \
-     (SELECT count(*) FROM hosts WHERE job = j.key) || ' ' || \
-     (SELECT count(*) FROM ports WHERE job = j.key AND state = 'open'), j.request FROM jobs j";
+     coalesce(hosts_up, (SELECT count(*) FROM hosts WHERE job = j.key)), \
+     coalesce(open_ports, (SELECT count(*) FROM ports WHERE job = j.key AND state = 'open')) FROM jobs j";
 
 type Row = (
     String,
@@ -262,15 +288,12 @@ type Row = (
     Option<String>,
     String,
     i64,
-    String,
-    String,
+    i64,
+    i64,
 );
 
 fn job(row: Row) -> Result<Job, StoreError> {
     let (id, name, appliance, created, created_by, state, fraction, attempt, cancel, ..) = row;
-    let (hosts_up, open_ports) = row.14.split_once(' ').ok_or(StoreError::Unreadable {
-        what: "a count of findings",
-    })?;
     Ok(Job {
         id: parsed(&id, "a job's id")?,
         name,
@@ -286,8 +309,7 @@ fn job(row: Row) -> Result<Job, StoreError> {
         error: row.11,
         on_lost_contact: read_lost_contact(&row.12)?,
         records: unsigned(row.13, "a count of records")?,
-        hosts_up: parsed(hosts_up, "a count of hosts")?,
-        open_ports: parsed(open_ports, "a count of ports")?,
-        request: from_json(&row.15, "a scan request")?,
+        hosts_up: unsigned(row.14, "a count of hosts")?,
+        open_ports: unsigned(row.15, "a count of ports")?,
     })
 }

@@ -14,7 +14,7 @@ use sonde_protocol::token::hex;
 use sqlx::{Sqlite, Transaction};
 use utoipa::ToSchema;
 
-use super::jobs::{end_job, read_state};
+use super::jobs::{count_findings, end_job, read_state};
 use super::leases::current_attempt;
 use super::{JobError, Leased, Store, StoreError, findings, unsigned};
 use crate::clock::Moment;
@@ -156,6 +156,7 @@ impl Store {
         let after = next + new.len() as u64;
         insert_lines(&mut tx, attempt, next, new).await?;
         findings::merge(&mut tx, job, new).await?;
+        count_findings(&mut tx, job).await?;
         sqlx::query("UPDATE attempts SET next = ?2, digest = ?3 WHERE key = ?1")
             .bind(attempt)
             .bind(i64::try_from(after).unwrap_or(i64::MAX))

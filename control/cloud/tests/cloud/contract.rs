@@ -4,6 +4,7 @@ use std::path::Path;
 
 use reqwest::{Method, StatusCode};
 use sonde_cloud::api::document;
+use sonde_cloud::client::ClientError;
 use utoipa::openapi::path::Operation;
 
 use crate::house::House;
@@ -112,6 +113,31 @@ async fn a_reader_changes_nothing() {
             .body("{}");
         let status = request.send().await.unwrap().status();
         assert_eq!(status, StatusCode::FORBIDDEN, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_said_in_a_sentence() {
+    let house = House::new().await;
+    for (path, word) in [
+        ("/api/v1/scans/nonsense", "path"),
+        ("/api/v1/scans?limit=many", "query"),
+        (
+            "/api/v1/scans/0190a0a0-0000-7000-8000-000000000000",
+            "no such scan",
+        ),
+        ("/api/v1/elsewhere", "nothing here"),
+    ] {
+        let error = house
+            .admin
+            .get::<serde_json::Value>(path)
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error, ClientError::Refused { .. }),
+            "{path}: {error:?}"
+        );
+        assert!(error.to_string().contains(word), "{path}: {error}");
     }
 }
 

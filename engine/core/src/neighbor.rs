@@ -51,6 +51,15 @@ pub struct Ask {
     pub to: MacAddr,
 }
 
+/// A gateway that says where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// It was not known until now.
+    Found,
+    /// It was.
+    Again,
+}
+
 /// The gateways of a plan.
 #[derive(Clone, Debug, Default)]
 pub struct Neighbors {
@@ -180,13 +189,20 @@ impl Neighbors {
         }
     }
 
-    /// `ip` says where it is. True if it is a gateway not known until now.
-    pub fn handle(&mut self, now: Instant, vlan: Option<VlanId>, ip: IpAddr, mac: MacAddr) -> bool {
-        let Some(index) = self.by_address.get(&(vlan, ip)).copied() else {
-            return false;
-        };
+    /// `ip` says where it is. `None` if it is no gateway.
+    pub fn handle(
+        &mut self,
+        now: Instant,
+        vlan: Option<VlanId>,
+        ip: IpAddr,
+        mac: MacAddr,
+    ) -> Option<Known> {
+        let index = *self.by_address.get(&(vlan, ip))?;
         let gateway = &mut self.gateways[index as usize];
-        let new = gateway.mac.is_none();
+        let known = match gateway.mac {
+            None => Known::Found,
+            Some(_) => Known::Again,
+        };
         gateway.mac = Some(mac);
         gateway.gone = false;
         gateway.tries = 0;
@@ -197,7 +213,7 @@ impl Neighbors {
             let next_at = gateway.next_at;
             self.due.push(Reverse((next_at, index)));
         }
-        new
+        Some(known)
     }
 
     /// A round begins: gateways given up are asked once more.
@@ -270,9 +286,10 @@ mod tests {
         assert_eq!(ask(&mut neighbors, 0), (vec![MacAddr::BROADCAST; 2], 0));
         assert!(!neighbors.settled());
         let gateway = "10.0.0.254".parse().unwrap();
-        assert!(neighbors.handle(Instant::ZERO, VlanId::new(2), gateway, MAC));
-        assert!(!neighbors.handle(Instant::ZERO, VlanId::new(2), gateway, MAC));
-        assert!(!neighbors.handle(Instant::ZERO, VlanId::new(9), gateway, MAC));
+        for (vlan, known) in [(2, Some(Known::Found)), (2, Some(Known::Again)), (9, None)] {
+            let handled = neighbors.handle(Instant::ZERO, VlanId::new(vlan), gateway, MAC);
+            assert_eq!(handled, known);
+        }
         assert_eq!(ask(&mut neighbors, 1).0.len(), 1);
         assert_eq!(ask(&mut neighbors, 2).0.len(), 1);
         assert_eq!(ask(&mut neighbors, 3), (vec![], 1));
@@ -298,7 +315,8 @@ mod tests {
         neighbors.retry(at);
         assert_eq!(ask(&mut neighbors, 10).0, [group]);
         assert_eq!(ask(&mut neighbors, 11), (vec![], 0));
-        assert!(neighbors.handle(at, VlanId::new(1), "fe80::1".parse().unwrap(), MAC));
+        let found = neighbors.handle(at, VlanId::new(1), "fe80::1".parse().unwrap(), MAC);
+        assert_eq!(found, Some(Known::Found));
         assert_eq!(neighbors.next_hop(0, &routes[0]), Some(MAC));
         assert_eq!(neighbors.next_at(), Some(at + AGE_MAX));
     }

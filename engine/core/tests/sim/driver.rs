@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use sonde_core::checkpoint::Checkpoint;
 use sonde_core::observation::Proto;
@@ -165,11 +164,15 @@ impl Driver {
 
 /// Most frames in any 100 ms of `capture`.
 pub(crate) fn most_in_a_window(capture: &[u64]) -> u64 {
-    let window = Duration::from_millis(100).as_nanos() as u64;
+    most_in(capture, 100_000_000)
+}
+
+/// Most frames in any `nanos` of `capture`.
+pub(crate) fn most_in(capture: &[u64], nanos: u64) -> u64 {
     let mut first = 0;
     let mut most = 0;
     for (at, time) in capture.iter().enumerate() {
-        while capture[first] + window <= *time {
+        while capture[first] + nanos <= *time {
             first += 1;
         }
         most = most.max(at - first + 1);

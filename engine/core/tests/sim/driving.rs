@@ -16,8 +16,8 @@ use sonde_core::time::Instant;
 use sonde_wire::arp::Operation;
 use sonde_wire::{MacAddr, VlanId};
 
-use crate::driver::{Driver, assert_same, config};
-use crate::network::{Way, arp_of, arp_request};
+use crate::driver::{Driver, assert_same, config, most_in};
+use crate::network::{Host, Refuses, Way, arp_of, arp_request};
 use crate::random::{Random, with_seeds};
 use crate::world::{Size, World};
 
@@ -285,4 +285,89 @@ fn the_kernels_own_connections_find_the_same() {
         };
         assert_eq!(asked, due);
     }
+}
+
+#[test]
+fn who_is_excluded_gets_no_answer_either() {
+    let mut world = World::new(1, Size::default(), FAIR);
+    let asker = Ipv4Addr::new(10, 102, 2, 9);
+    let vlan = VlanId::new(102);
+    world.request.exclude.push("10.100.2.9@102".to_owned());
+    let ours = Ipv4Addr::new(10, 100, 2, 250);
+    let excluded = Ipv4Addr::new(10, 100, 2, 9);
+    let them = MacAddr([2, 0, 0, 0, 9, 9]);
+    for from in [excluded, asker] {
+        world.network.inject(1, vlan, arp_request(them, from, ours));
+    }
+    let mut driver = Driver::new(&world.plan(), config(1));
+    driver.run(&mut world.network);
+    let told: Vec<_> = world
+        .network
+        .answers
+        .iter()
+        .filter_map(|(_, bytes)| arp_of(bytes))
+        .collect();
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].target_ip, asker);
+    assert_eq!(driver.sweep.counters().suppressed, 1);
+}
+
+/// A plan over the untagged LAN without a rate.
+fn lan(targets: &str, ports: &str, passes: u32) -> World {
+    let mut world = World::new(
+        1,
+        Size {
+            vlans: 0,
+            rate_pps: None,
+            ..Size::default()
+        },
+        FAIR,
+    );
+    world.request.targets = vec![targets.to_owned()];
+    world.request.ports = ports.to_owned();
+    world.request.passes = passes;
+    world.network.hosts.clear();
+    world.network.gateways.clear();
+    world
+}
+
+#[test]
+fn one_host_is_asked_all_its_ports_fast_and_never_in_floods() {
+    let mut world = lan("192.0.2.9@lan", "1-65535", 1);
+    let host = Host {
+        mac: MacAddr([2, 0, 0, 0, 0, 9]),
+        gateway: None,
+        echo: true,
+        tcp: BTreeSet::from([65_535]),
+        udp: BTreeSet::new(),
+        refuses: Refuses::Silently,
+    };
+    world
+        .network
+        .hosts
+        .insert((None, "192.0.2.9".parse().unwrap()), host);
+    let mut driver = Driver::new(&world.plan(), config(1));
+    driver.run(&mut world.network);
+    assert_eq!(driver.open().len(), 1);
+    let capture = &world.network.capture;
+    let asking = capture[capture.len() - 1] - capture[1];
+    assert!(asking < 500_000_000, "{asking} ns for all ports");
+    let in_a_millisecond = most_in(capture, 1_000_000);
+    assert!(
+        in_a_millisecond <= 200 + 64 + 1,
+        "{in_a_millisecond} in a millisecond"
+    );
+}
+
+#[test]
+fn no_segment_sees_a_storm_of_broadcasts() {
+    let mut world = lan("192.0.0.0/22@lan", "80", 2);
+    world.env.lan.ipv4 = Some(("192.0.2.250".parse().unwrap(), 22));
+    let mut driver = Driver::new(&world.plan(), config(1));
+    driver.run(&mut world.network);
+    let capture = &world.network.capture;
+    // All but the network's address, broadcast and our own.
+    assert_eq!(capture.len(), 2 * (1024 - 3));
+    assert!(most_in(capture, 100_000_000) <= 100 + 16 + 1);
+    assert!(driver.now < 4_500_000_000, "at a thousand a second");
 }

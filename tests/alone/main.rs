@@ -7,9 +7,23 @@
 )]
 
 mod capture;
+mod crash;
 #[expect(dead_code, reason = "the other test program uses the rest of it")]
 #[path = "../harness/mod.rs"]
 mod harness;
 mod peer;
+mod platform;
 mod rate;
 mod trunk;
+
+/// Runs `body` in namespaces of its own while no other test of this program runs.
+fn alone(test: &str, body: impl FnOnce()) {
+    static MACHINE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    // A test that failed has left nothing behind that could disturb the next.
+    let _machine = MACHINE
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    if harness::installed(test, &["tcpdump"]) {
+        harness::in_namespace(test, body);
+    }
+}

@@ -6,8 +6,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use sonde_lab::world::{PortAnswer, World};
 use sonde_wire::VlanId;
 
+use crate::alone;
 use crate::capture::Capture;
-use crate::harness::{in_namespace, installed, sonde, succeed};
+use crate::harness::{sonde, succeed};
 use crate::peer::Peer;
 
 /// The gateway of VLAN 7.
@@ -37,10 +38,7 @@ impl World for OnlyGateways {
 #[test]
 fn the_rate_is_kept_and_never_exceeded() {
     const TEST: &str = "rate::the_rate_is_kept_and_never_exceeded";
-    if !installed(TEST, &["tcpdump"]) {
-        return;
-    }
-    in_namespace(TEST, || {
+    alone(TEST, || {
         let _peer = Peer::start(OnlyGateways);
         let folder = tempfile::tempdir().unwrap();
         let trunk = folder.path().join("trunk.toml");
@@ -69,7 +67,11 @@ gateway = \"{GATEWAY}\"
         ])
         .arg(&trunk);
         succeed(&mut scan);
-        let times: Vec<u64> = capture.stop().iter().map(|frame| frame.time_ns).collect();
+        let times: Vec<u64> = capture
+            .stop("trunk0")
+            .iter()
+            .map(|frame| frame.time_ns)
+            .collect();
 
         let mut most = 0;
         let mut from = 0;

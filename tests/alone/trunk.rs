@@ -5,14 +5,16 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::process::Command;
 
 use etherparse::{LaxLinkExtSlice, LaxNetSlice, LaxSlicedPacket, TransportSlice};
 use sonde_lab::world::{PortAnswer, World};
 use sonde_wire::VlanId;
 
+use crate::alone;
 use crate::capture::{Capture, Captured};
-use crate::harness::{in_namespace, installed, json_lines, sonde, succeed};
-use crate::peer::Peer;
+use crate::harness::{json_lines, sonde, succeed};
+use crate::peer::{Peer, lost_on_the_way};
 
 /// Every VLAN `v` has 10.x.y.0/24 and 2001:db8:v::/64 with a gateway at 1, a host at 9 and nothing at 10;
 /// behind its gateway are 203.0.113.7 and 2001:db8:ffff::7. Port 80 is open, 81 closed, 82 silent.
@@ -112,10 +114,7 @@ fn kind_of(transport: Option<&TransportSlice<'_>>) -> Kind {
 #[test]
 fn a_scan_of_4094_vlans() {
     const TEST: &str = "trunk::a_scan_of_4094_vlans";
-    if !installed(TEST, &["tcpdump"]) {
-        return;
-    }
-    in_namespace(TEST, || {
+    alone(TEST, || {
         let _peer = Peer::start(FullTrunk);
         let folder = tempfile::tempdir().unwrap();
         let (mut trunk, mut targets, mut exclude) = (String::new(), String::new(), String::new());
@@ -136,16 +135,14 @@ fn a_scan_of_4094_vlans() {
             fs::write(&file, text).unwrap();
             file
         };
-        let capture = Capture::start("world0");
         let mut scan = sonde([
             "scan", "-i", "trunk0", "--link", "packet", "-p", "80-82", "--passes", "2",
         ]);
-        scan.args(["--rate", "40k", "-o", "-", "--trunk"])
+        scan.args(["--rate", "20k", "-o", "-", "--trunk"])
             .arg(write("trunk.toml", &trunk));
         scan.arg("-f").arg(write("targets", &targets));
         scan.arg("--exclude-file").arg(write("exclude", &exclude));
-        let found = json_lines(&succeed(&mut scan));
-        let frames = capture.stop();
+        let (found, frames) = scan_and_capture(&mut scan);
 
         // Each open port once, in its own VLAN.
         let mut open = HashMap::new();
@@ -193,15 +190,35 @@ fn a_scan_of_4094_vlans() {
                 ask(host, Kind::Syn(82), 2);
             }
         }
-        for (probe, times) in &sent {
-            assert_eq!(
-                due.get(probe),
-                Some(times),
-                "{probe:?} was sent {times} times"
-            );
-        }
-        assert_eq!(sent.len(), due.len());
+        let unlike: Vec<_> = due
+            .keys()
+            .chain(sent.keys())
+            .filter(|probe| due.get(probe) != sent.get(probe))
+            .map(|probe| (probe, due.get(probe), sent.get(probe)))
+            .collect();
+        assert!(
+            unlike.is_empty(),
+            "probe, times due, times sent: {unlike:?}; {} frames captured; {}",
+            frames.len(),
+            found[found.len() - 1]
+        );
         let summary = found.last().unwrap();
         assert_eq!(summary["sent"], frames.len(), "{summary}");
     });
+}
+
+/// Runs a scan under a capture, again while the machine was too busy to carry every frame.
+fn scan_and_capture(scan: &mut Command) -> (Vec<serde_json::Value>, Vec<Captured>) {
+    for _ in 0..8 {
+        let lost_before = lost_on_the_way();
+        let capture = Capture::start("world0");
+        let found = json_lines(&succeed(scan));
+        let frames = capture.stop("trunk0");
+        let lost = lost_on_the_way() - lost_before;
+        if lost == 0 {
+            return (found, frames);
+        }
+        eprintln!("{lost} frames were lost between trunk0 and world0: once more");
+    }
+    panic!("this machine is too busy to carry 20,000 frames a second over a veth pair");
 }

@@ -39,7 +39,11 @@ pub(crate) struct Place {
 
 impl From<Place> for Options {
     fn from(place: Place) -> Self {
-        Self { config: place.config, state: place.state, cloud: place.cloud }
+        Self {
+            config: place.config,
+            state: place.state,
+            cloud: place.cloud,
+        }
     }
 }
 
@@ -47,7 +51,10 @@ impl From<Place> for Options {
 pub(crate) fn log() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     // A second start in one process keeps the first.
-    let _kept = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let _kept = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .try_init();
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {

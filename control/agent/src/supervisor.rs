@@ -238,3 +238,49 @@ fn terminate(child: &Child) {
         let _gone = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_folder_has_one_supervisor() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::new(Some(dir.path()));
+        let first = lock(&paths).unwrap();
+        let error = lock(&paths).unwrap_err();
+        assert!(matches!(error, SuperviseError::Locked { .. }));
+        assert!(error.to_string().contains("--state"), "{error}");
+        drop(first);
+        lock(&paths).unwrap();
+    }
+
+    #[test]
+    fn what_a_person_wrote_is_refused_before_anything_starts() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("appliance.toml");
+        let run_with = |text: &str| {
+            std::fs::write(&config, text).unwrap();
+            let state = Some(dir.path().join("state"));
+            run(&Options {
+                config: Some(config.clone()),
+                state,
+                cloud: None,
+            })
+            .unwrap_err()
+        };
+        let none = run_with("");
+        assert!(
+            none.is_refusal() && none.to_string().contains("--cloud"),
+            "{none}"
+        );
+        let unknown = run_with("[cloud]\nurll = \"https://c\"\n");
+        assert!(
+            unknown.is_refusal() && unknown.to_string().contains("appliance.toml"),
+            "{unknown}"
+        );
+        let both = run_with("[cloud]\nurl = \"https://c\"\nfingerprint = \"a\"\nca_file = \"b\"\n");
+        assert!(both.is_refusal(), "{both}");
+        assert!(!dir.path().join("state").exists());
+    }
+}

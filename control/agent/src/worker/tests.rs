@@ -85,13 +85,9 @@ impl Fixture {
     }
 
     fn lines(&self) -> Vec<String> {
-        let batch = self
-            .spool
-            .stream(self.key)
-            .unwrap()
-            .reader(0)
-            .batch(usize::MAX)
-            .unwrap();
+        let stream = self.spool.stream(self.key).unwrap();
+        stream.sync().unwrap();
+        let batch = stream.reader(0).batch(usize::MAX).unwrap();
         String::from_utf8(batch.lines)
             .unwrap()
             .lines()

@@ -32,9 +32,12 @@
 
 mod broadcast;
 mod checkpoint;
+mod config;
 mod counters;
 mod deep;
 mod event;
+mod fingerprints;
+mod learn;
 mod outbox;
 mod trail;
 mod wide;
@@ -44,11 +47,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::HashSet;
-use siphasher::sip::SipHasher13;
 use sonde_wire::{Checksums, MacAddr, Packet, RxDrop, VlanId};
 
 pub use checkpoint::ResumeError;
+pub use config::SweepConfig;
 pub use counters::{Counters, PASSES};
 pub use event::Event;
 pub use trail::Trail;
@@ -56,69 +58,23 @@ pub use trail::Trail;
 use crate::checkpoint::Checkpoint;
 use crate::cookie::Cookies;
 use crate::drops::Drops;
-use crate::hosts::{Found, Hosts};
+use crate::hosts::Hosts;
 use crate::judge::{Answer, Judge, Judged, Reply, Unproven};
-use crate::neighbor::{Known, Neighbors};
-use crate::observation::{HostReason, PortReason, Proto};
+use crate::neighbor::Neighbors;
 use crate::pacer::Pacer;
-use crate::plan::{DiscoveryProbe, Hop, Plan, Segment, UnitKind};
+use crate::plan::{Hop, Plan};
 use crate::probe::{ProbeKind, Transmit};
-use crate::request::PortState;
 use crate::responder::Responder;
 use crate::rtt::Rtt;
 use crate::time::Instant;
 use deep::Deep;
 use event::Show;
+use fingerprints::Fingerprints;
 use outbox::{Outbox, Rest, Times};
-use wide::{Place, Wide};
+use wide::Wide;
 
 /// Resets waiting to be sent; a port whose reset is dropped accepts again, and is reset then.
 const RESETS_MAX: usize = 4096;
-
-/// What a sweep needs to know besides the plan. [`Default`] leaves only `key` and `source_port` to fill in.
-#[derive(Clone, Copy, Debug)]
-pub struct SweepConfig {
-    /// Secret of this run, drawn anew for each, also when resuming; all zeros is refused.
-    pub key: [u8; 16],
-    /// Where TCP and UDP probes come from; nothing else on this machine may use it.
-    pub source_port: u16,
-    /// Units of a window, one bit each. A resumed sweep keeps its checkpoint's. At the default a checkpoint takes 5 ms of
-    /// the sending thread and at most 0.7 MB, and the wait at a window's end one part in a hundred even
-    /// at a million frames a second; with 2^26 units it takes 180 ms, far more than the pace can catch up.
-    pub window_units: u64,
-    /// Hosts whose ports are asked at the same time.
-    pub hosts_max: usize,
-    /// Bits for the ports of those hosts: fewer hosts at a time if they have many.
-    pub host_bits: u64,
-    /// Hosts that may wait for a place before no more are looked for.
-    pub queue_max: usize,
-    /// Probes a second to one host in the deep lane: all ports of one host in a third of a second and a pass, and no more
-    /// than an eighth of what a gigabit carries.
-    pub host_pps: u64,
-    /// Broadcasts a second and VLAN.
-    pub broadcast_pps: u64,
-    /// Probes whose time of sending is remembered.
-    pub outstanding: usize,
-    /// Hosts remembered when they have no bit of their own, and leaks.
-    pub listed_max: usize,
-}
-
-impl Default for SweepConfig {
-    fn default() -> Self {
-        Self {
-            key: [0; 16],
-            source_port: 0,
-            window_units: 1 << 22,
-            hosts_max: 4096,
-            host_bits: 8 * (4 << 20),
-            queue_max: 1 << 16,
-            host_pps: 200_000,
-            broadcast_pps: broadcast::RATE,
-            outstanding: 1 << 17,
-            listed_max: 1 << 20,
-        }
-    }
-}
 
 /// A scan in progress. The module says how to drive it.
 #[derive(Debug)]
@@ -401,7 +357,7 @@ impl Sweep {
             }
             Judged::Leak { vlan: asked, ip } => {
                 self.counters.leaks += 1;
-                if self.leaks.insert(asked, ip, slot(vlan)) {
+                if self.leaks.insert(asked, ip, vlan) {
                     self.events.push_back(Event::Leak {
                         vlan: asked,
                         seen_vlan: vlan,
@@ -462,158 +418,6 @@ impl Sweep {
             seq,
         });
     }
-
-    /// Somebody says where it is; true if it is a gateway.
-    fn handle_gateway(&mut self, now: Instant, reply: &Reply) -> bool {
-        let (vlan, ip) = (reply.vlan, reply.ip);
-        let known = reply
-            .mac
-            .and_then(|mac| self.neighbors.handle(now, vlan, ip, mac));
-        if known == Some(Known::Found) {
-            self.time(now, reply);
-            self.events.push_back(Event::NextHop {
-                vlan,
-                ip,
-                resolved: true,
-            });
-        }
-        known.is_some()
-    }
-
-    /// Finds what was asked, notes the answer and says what it means.
-    fn learn(&mut self, now: Instant, reply: Reply) -> Result<(), RxDrop> {
-        let plan = self.plan.clone();
-        let segment = plan
-            .segment_of(reply.vlan, reply.ip)
-            .ok_or(RxDrop::Unasked)?;
-        let asked = port_answer(reply.answer);
-        let port = asked.and_then(|(proto, port, ..)| plan.ports().index(proto, port));
-        if let Some(slot) = self.deep.find(reply.vlan, reply.ip) {
-            let port = port.ok_or(RxDrop::Duplicate)?;
-            let pass = self.deep.answer(slot, port).ok_or(RxDrop::Duplicate)?;
-            let rtt = self.believe(now, &reply, pass);
-            self.tell_port(&reply, rtt);
-            return Ok(());
-        }
-        if segment.kind == UnitKind::HostPort {
-            let port = port.ok_or(RxDrop::Unasked)?;
-            let unit = self.fresh(segment, reply.ip, Some(port))?;
-            let pass = self.wide.answer(unit);
-            let rtt = self.believe(now, &reply, pass);
-            if let Some(reason) = proves_up(&reply) {
-                self.list_host(&reply, reason, rtt);
-            }
-            self.tell_port(&reply, rtt);
-            return Ok(());
-        }
-        let unit = self.fresh(segment, reply.ip, None)?;
-        let on_link = plan.routes()[segment.route as usize].hop == Hop::OnLink;
-        if !is_discovery(&plan, reply.answer, on_link) {
-            return Err(RxDrop::Unasked);
-        }
-        let Some(reason) = proves_up(&reply) else {
-            return Ok(()); // somebody says that this question can't reach it; another may
-        };
-        let found = Found {
-            vlan: reply.vlan,
-            ip: reply.ip,
-            route: segment.route,
-            mac: reply.mac.filter(|_| on_link),
-            answered: port,
-        };
-        if !self.deep.admit(found, now) {
-            self.counters.overflowed += 1;
-            return Ok(());
-        }
-        let pass = self.wide.answer(unit);
-        let rtt = self.believe(now, &reply, pass);
-        self.tell_host(&reply, reason, found.mac, rtt);
-        if port.is_some() {
-            self.tell_port(&reply, rtt);
-        }
-        Ok(())
-    }
-
-    fn fresh(&self, segment: &Segment, ip: IpAddr, port: Option<u32>) -> Result<u64, RxDrop> {
-        match self.wide.place(&self.plan, segment, ip, port) {
-            Place::Fresh(unit) => Ok(unit),
-            Place::Answered => Err(RxDrop::Duplicate),
-            Place::Unasked => Err(RxDrop::Unasked),
-        }
-    }
-
-    /// Counts a first answer and learns from its time.
-    fn believe(&mut self, now: Instant, reply: &Reply, pass: u32) -> Option<Duration> {
-        self.counters.received += 1;
-        self.counters.count_answered(pass);
-        self.time(now, reply)
-    }
-
-    /// The round trip of an answer, if it is known which probe it is to.
-    fn time(&mut self, now: Instant, reply: &Reply) -> Option<Duration> {
-        if let Some(rtt) = reply.rtt {
-            self.rtt.sample(rtt);
-            return Some(rtt);
-        }
-        let hash = self.cookies.hash(reply.ip, reply.answer.question());
-        let sent = self.times.get(self.cookies.key(reply.vlan, hash))?;
-        let rtt = now - sent.first;
-        if sent.first == sent.last {
-            self.rtt.sample(rtt);
-            return Some(rtt);
-        }
-        self.rtt.sample_ambiguous(rtt, now - sent.last);
-        None
-    }
-
-    /// Says that a host whose units are its ports is up, the first time.
-    fn list_host(&mut self, reply: &Reply, reason: HostReason, rtt: Option<Duration>) {
-        if self.listed.contains(reply.vlan, reply.ip, 0) {
-            return;
-        }
-        if self.listed.insert(reply.vlan, reply.ip, 0) {
-            self.tell_host(reply, reason, None, rtt);
-        } else {
-            self.counters.hosts_unlisted += 1;
-        }
-    }
-
-    fn tell_host(
-        &mut self,
-        reply: &Reply,
-        reason: HostReason,
-        mac: Option<MacAddr>,
-        rtt: Option<Duration>,
-    ) {
-        self.counters.hosts_up += 1;
-        self.events.push_back(Event::Host {
-            vlan: reply.vlan,
-            ip: reply.ip,
-            reason,
-            mac,
-            rtt,
-            ttl: reply.ttl,
-        });
-    }
-
-    fn tell_port(&mut self, reply: &Reply, rtt: Option<Duration>) {
-        let Some((proto, port, state, reason)) = port_answer(reply.answer) else {
-            return;
-        };
-        self.counters.open += u64::from(state == PortState::Open);
-        if self.show.wants(state) {
-            self.events.push_back(Event::Port {
-                vlan: reply.vlan,
-                ip: reply.ip,
-                proto,
-                port,
-                state,
-                reason,
-                ttl: reply.ttl,
-                rtt,
-            });
-        }
-    }
 }
 
 /// Sends what others wait for: our answers and resets.
@@ -650,105 +454,5 @@ fn ask_gateways(out: &mut Outbox<'_>, neighbors: &mut Neighbors, events: &mut Ve
             return;
         }
         neighbors.asked(out.now, out.timeout);
-    }
-}
-
-/// What an answer says of a port.
-fn port_answer(answer: Answer) -> Option<(Proto, u16, PortState, PortReason)> {
-    Some(match answer {
-        Answer::Link | Answer::Echo => return None,
-        Answer::TcpOpen(port) => (Proto::Tcp, port, PortState::Open, PortReason::SynAck),
-        Answer::TcpClosed(port) => (Proto::Tcp, port, PortState::Closed, PortReason::Rst),
-        Answer::UdpReply(port) => (Proto::Udp, port, PortState::Open, PortReason::UdpReply),
-        Answer::UdpClosed(port) => (
-            Proto::Udp,
-            port,
-            PortState::Closed,
-            PortReason::PortUnreachable,
-        ),
-        Answer::Filtered(proto, port) => (proto, port, PortState::Filtered, PortReason::Prohibited),
-    })
-}
-
-/// Why an answer proves its host up, if it does.
-fn proves_up(reply: &Reply) -> Option<HostReason> {
-    match reply.answer {
-        Answer::Link if reply.ip.is_ipv4() => Some(HostReason::ArpReply),
-        Answer::Link => Some(HostReason::NdpAdvertisement),
-        Answer::Echo => Some(HostReason::EchoReply),
-        Answer::TcpOpen(_) => Some(HostReason::SynAck),
-        Answer::TcpClosed(_) => Some(HostReason::Rst),
-        Answer::UdpReply(_) => Some(HostReason::UdpReply),
-        Answer::UdpClosed(_) => Some(HostReason::PortUnreachable),
-        Answer::Filtered(..) => None,
-    }
-}
-
-/// Whether this is an answer to a question that finds hosts.
-fn is_discovery(plan: &Plan, answer: Answer, on_link: bool) -> bool {
-    let probe = match answer {
-        Answer::Link => return on_link,
-        Answer::Echo => DiscoveryProbe::Echo,
-        Answer::TcpOpen(port) | Answer::TcpClosed(port) | Answer::Filtered(Proto::Tcp, port) => {
-            DiscoveryProbe::Tcp(port)
-        }
-        Answer::UdpReply(port) | Answer::UdpClosed(port) | Answer::Filtered(Proto::Udp, port) => {
-            DiscoveryProbe::Udp(port)
-        }
-    };
-    !on_link && plan.discovery().contains(&probe)
-}
-
-fn slot(vlan: Option<VlanId>) -> u16 {
-    vlan.map_or(0, VlanId::id)
-}
-
-/// Hosts that were told of, as 64 bits each. Two in 2^20 are taken for one with a chance of one in 2^25.
-#[derive(Clone, Debug)]
-struct Fingerprints {
-    hasher: SipHasher13,
-    set: HashSet<u64>,
-    max: usize,
-}
-
-impl Fingerprints {
-    /// The seed is the scan's, so that fingerprints stay the same across a resume.
-    fn new(seed: u64, max: usize) -> Self {
-        Self {
-            hasher: SipHasher13::new_with_keys(seed, 0x66_69_6e_67_65_72),
-            set: HashSet::new(),
-            max,
-        }
-    }
-
-    fn contains(&self, vlan: Option<VlanId>, ip: IpAddr, also: u16) -> bool {
-        self.set.contains(&self.of(vlan, ip, also))
-    }
-
-    /// False if it is there already or there is no room.
-    fn insert(&mut self, vlan: Option<VlanId>, ip: IpAddr, also: u16) -> bool {
-        self.set.len() < self.max && self.set.insert(self.of(vlan, ip, also))
-    }
-
-    fn extend(&mut self, fingerprints: &[u64]) {
-        self.set.extend(fingerprints);
-    }
-
-    fn iter(&self) -> impl Iterator<Item = u64> {
-        self.set.iter().copied()
-    }
-
-    fn of(&self, vlan: Option<VlanId>, ip: IpAddr, also: u16) -> u64 {
-        let mut bytes = [0; 21];
-        bytes[..2].copy_from_slice(&slot(vlan).to_be_bytes());
-        bytes[2..4].copy_from_slice(&also.to_be_bytes());
-        match ip {
-            IpAddr::V4(ip) => bytes[5..9].copy_from_slice(&ip.octets()),
-            IpAddr::V6(ip) => {
-                bytes[4] = 6;
-                bytes[5..].copy_from_slice(&ip.octets());
-            }
-        }
-        self.hasher.hash(&bytes)
     }
 }

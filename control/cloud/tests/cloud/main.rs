@@ -6,6 +6,7 @@
 )]
 
 mod contract;
+mod crash;
 mod delivery;
 mod enrolment;
 mod house;

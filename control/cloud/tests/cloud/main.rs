@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     reason = "a test says what went wrong by failing there"
 )]
+#![allow(clippy::print_stdout, reason = "a process under test says where it is")]
 
 mod contract;
 mod crash;

@@ -168,9 +168,7 @@ pub(super) fn read(
         }
     }
     for _ in 0..state.u32()? {
-        if !deep.admit(state.found(plan)?, now) {
-            return Err(ResumeError::Damaged);
-        }
+        deep.admit(state.found(plan)?, now);
     }
     let (listed, leaks) = (state.words()?, state.words()?);
     let length = state.u32()? as usize;

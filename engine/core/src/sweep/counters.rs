@@ -45,8 +45,6 @@ pub struct Counters {
     pub suppressed: u64,
     /// Resets not sent because too many were waiting.
     pub resets_dropped: u64,
-    /// Answers given up because the hosts waiting for their ports were too many; asked again in the next pass.
-    pub overflowed: u64,
     /// Hosts without a `Host` event: with `discovery = none`, beyond those that are remembered.
     pub hosts_unlisted: u64,
 }

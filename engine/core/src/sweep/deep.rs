@@ -68,21 +68,18 @@ impl Deep {
         }
     }
 
-    /// A host is up. False when there is no room for it; then it must be found again later.
-    pub(super) fn admit(&mut self, found: Found, now: Instant) -> bool {
+    /// A host is up. If the table is full it waits; the queue passes its bound by what is on its way when the wide
+    /// lane stops, each unit of a window once.
+    pub(super) fn admit(&mut self, found: Found, now: Instant) {
         if self.ports == 0 {
-            return true;
+            return;
         }
         if self.hosts.is_full() {
-            if self.queue.len() >= 2 * self.queue_max {
-                return false;
-            }
             self.queue.push_back(found);
         } else if let Some(slot) = self.hosts.insert(found, now) {
             self.ready.push_back(slot);
         }
         self.due += u64::from(self.ports) * u64::from(self.passes);
-        true
     }
 
     /// Whether more hosts may be looked for.

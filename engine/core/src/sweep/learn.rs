@@ -74,10 +74,7 @@ impl Sweep {
             mac: reply.mac.filter(|_| on_link),
             answered: port,
         };
-        if !self.deep.admit(found, now) {
-            self.counters.overflowed += 1;
-            return Ok(());
-        }
+        self.deep.admit(found, now);
         let pass = self.wide.answer(unit);
         let rtt = self.believe(now, &reply, pass);
         self.tell_host(&reply, reason, found.mac, rtt);

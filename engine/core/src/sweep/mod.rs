@@ -23,7 +23,7 @@
 //! |---|---|---|
 //! | answered bits of a window | [`SweepConfig::window_units`] | the next window waits for this one |
 //! | host table | [`SweepConfig::hosts_max`], [`SweepConfig::host_bits`] | hosts wait in the queue |
-//! | queue of hosts | [`SweepConfig::queue_max`] | the wide lane waits; at twice that an answer is forgotten and asked for again |
+//! | queue of hosts | [`SweepConfig::queue_max`] | the wide lane waits; what is on its way still finds room, each unit of a window once |
 //! | outstanding probes | [`SweepConfig::outstanding`] | the oldest gives way: no round-trip time; UDP without transaction id: asked again |
 //! | hosts remembered with `discovery = none` | [`SweepConfig::listed_max`] | further hosts are known by their ports alone |
 //! | leaks remembered | [`SweepConfig::listed_max`] | further leaks are only counted |

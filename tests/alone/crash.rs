@@ -70,7 +70,7 @@ fn connections_cut_at_random_bytes() {
         let cuts = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&cuts);
         let platform = Platform::up(|cloud| cutting_proxy(cloud.to_owned(), counted));
-        for _ in 0..5 {
+        for _ in 0..8 {
             let id = platform.ask_for_scan();
             assert_eq!(platform.wait_for_end(&id, JOB_MAX), "committed");
             check(&platform, &id);
@@ -100,13 +100,9 @@ fn cutting_proxy(cloud: String, cuts: Arc<AtomicU64>) -> String {
             let (Ok(inside), Ok(outside)) = (inside, TcpStream::connect(&cloud)) else {
                 continue;
             };
-            // Some die in the handshake, some after a few requests; every third lives a little longer, or
-            // nothing would ever pass.
-            let life = if random.below(3) == 0 {
-                200_000
-            } else {
-                20_000
-            };
+            // Most die in the TLS handshake or in their first request; every third lives for a few requests,
+            // or nothing would ever pass.
+            let life = if random.below(3) == 0 { 20_000 } else { 5_000 };
             let left = Arc::new(AtomicU64::new(random.below(life)));
             for (mut from, mut to) in [
                 (inside.try_clone().unwrap(), outside.try_clone().unwrap()),

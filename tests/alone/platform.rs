@@ -244,14 +244,20 @@ impl Cloud {
             .stdout(Stdio::piped())
             .stderr(append(folder, "cloud.log"));
         let mut process = command.spawn().unwrap();
-        let mut lines = Vec::new();
-        for line in BufReader::new(process.stdout.take().unwrap()).lines() {
-            lines.push(line.unwrap());
-            if lines[lines.len() - 1].starts_with("listening on ") {
-                return (process, lines);
+        let mut stdout = BufReader::new(process.stdout.take().unwrap());
+        let mut lines: Vec<String> = Vec::new();
+        while !lines
+            .last()
+            .is_some_and(|line| line.starts_with("listening on "))
+        {
+            let mut line = String::new();
+            if stdout.read_line(&mut line).unwrap() == 0 {
+                let status = process.wait().unwrap();
+                panic!("the cloud does not listen, it ends with {status}: {lines:?}");
             }
+            lines.push(line.trim_end().to_owned());
         }
-        panic!("the cloud does not listen: {lines:?}");
+        (process, lines)
     }
 }
 

@@ -14,7 +14,7 @@ use sonde_core::request::{PortState, ScanRequest};
 use sonde_core::sweep::{Event, ResumeError, Sweep};
 use sonde_core::time::Instant;
 use sonde_wire::arp::Operation;
-use sonde_wire::{MacAddr, VlanId};
+use sonde_wire::{Checksums, MacAddr, VlanId};
 
 use crate::driver::{Driver, assert_same, config, most_in};
 use crate::network::{Host, Refuses, Way, arp_of, arp_request};
@@ -370,4 +370,63 @@ fn no_segment_sees_a_storm_of_broadcasts() {
     assert_eq!(capture.len(), 2 * (1024 - 3));
     assert!(most_in(capture, 100_000_000) <= 100 + 16 + 1);
     assert!(driver.now < 4_500_000_000, "at a thousand a second");
+}
+
+#[test]
+fn nothing_that_arrives_and_no_clock_makes_it_panic() {
+    with_seeds(20, |seed| {
+        let mut world = World::new(
+            seed,
+            Size {
+                vlans: 3,
+                addresses: 16,
+                ..Size::default()
+            },
+            FAIR,
+        );
+        world.network.spoofed = true;
+        let mut random = Random::new(seed);
+        // Real frames to cut and bend.
+        let mut donor = World::new(
+            seed,
+            Size {
+                vlans: 3,
+                addresses: 16,
+                ..Size::default()
+            },
+            FAIR,
+        );
+        Driver::new(&donor.plan(), config(1)).run(&mut donor.network);
+        let frames = std::mem::take(&mut donor.network.log);
+        let mut driver = Driver::new(&world.plan(), config(1));
+        for _ in 0..3_000 {
+            let mut bytes = random.pick_ref(&frames).bytes.clone();
+            for _ in 0..random.below(4) {
+                let at = random.below(bytes.len() as u64) as usize;
+                bytes[at] = random.next() as u8;
+            }
+            if random.chance(10) {
+                bytes.truncate(random.below(bytes.len() as u64) as usize);
+            }
+            let vlan = random.pick(&world.network.vlans);
+            let now = Instant::from_nanos(driver.now.saturating_sub(random.below(2_000_000)));
+            driver.sweep.handle_frame_with(
+                now,
+                vlan,
+                &bytes,
+                random.pick(&[Checksums::Verify, Checksums::Trust]),
+            );
+            match random.below(20) {
+                0 => driver.now += random.below(3_000_000_000),
+                1..10 => driver.step(&mut world.network),
+                10 => driver.sweep.handle_timeout(now),
+                _ => {}
+            }
+            if random.chance(1) {
+                let checkpoint = driver.sweep.checkpoint();
+                driver = Driver::resume(&world.plan(), config(1), &checkpoint, driver.now);
+            }
+        }
+        driver.run(&mut world.network);
+    });
 }

@@ -77,6 +77,8 @@ pub(crate) struct Network {
     /// By vlan: who leaks and where to.
     pub(crate) leaked: BTreeSet<(Vlan, Vlan, IpAddr)>,
     pub(crate) vlans: Vec<Vlan>,
+    /// Forged ARP answers are about: frames may go astray.
+    pub(crate) spoofed: bool,
     /// Nobody may ever be sent anything here.
     pub(crate) forbidden: BTreeSet<Key>,
     /// All that ever arrived or was on its way.
@@ -98,6 +100,7 @@ impl Network {
             answers: Vec::new(),
             leaked: BTreeSet::new(),
             vlans: Vec::new(),
+            spoofed: false,
             forbidden: BTreeSet::new(),
             log: Vec::new(),
             arrivals: BinaryHeap::new(),
@@ -239,7 +242,7 @@ impl Network {
         if question == Question::Link {
             let on_link = host.filter(|h| h.gateway.is_none()).map(|h| h.mac);
             let mac = on_link.or_else(|| self.gateways.get(&(vlan, dst)).copied())?;
-            assert!(packet.eth_dst.is_group() || packet.eth_dst == mac);
+            assert!(self.spoofed || packet.eth_dst.is_group() || packet.eth_dst == mac);
             return Some(link_answer(mac, packet));
         }
         let host = host?;
@@ -247,7 +250,10 @@ impl Network {
             Some(gateway) => *self.gateways.get(&(vlan, gateway))?,
             None => host.mac,
         };
-        assert_eq!(packet.eth_dst, next_hop, "{dst} in {vlan:?} is not there");
+        if packet.eth_dst != next_hop {
+            assert!(self.spoofed, "{dst} in {vlan:?} is not there");
+            return None;
+        }
         let reporter = host.gateway.unwrap_or(dst);
         match packet.body {
             Body::Echo(echo) => host.echo.then(|| {

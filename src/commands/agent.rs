@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use sonde_agent::{agent, privileges};
 
-use super::Refused;
-use super::appliance::{Place, log};
+use super::appliance::Place;
+use super::{Refused, log};
 
 /// Arguments of `sonde agent`.
 #[derive(clap::Args)]

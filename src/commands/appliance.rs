@@ -5,9 +5,8 @@ use std::process::ExitCode;
 
 use sonde_agent::agent::Options;
 use sonde_agent::supervisor;
-use tracing_subscriber::EnvFilter;
 
-use super::Refused;
+use super::{Refused, log};
 
 /// Arguments of `sonde appliance`.
 #[derive(clap::Args)]
@@ -45,16 +44,6 @@ impl From<Place> for Options {
             cloud: place.cloud,
         }
     }
-}
-
-/// Messages on stderr: `RUST_LOG` says which, `info` without it.
-pub(crate) fn log() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    // A second start in one process keeps the first.
-    let _kept = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .try_init();
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {

@@ -1,6 +1,6 @@
 //! `sonde cloud`: serves, and looks after users on the machine that has the database.
 
-use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,9 +15,8 @@ use sonde_cloud::storage::{Scope, Store};
 use sonde_cloud::tls::TlsError;
 use sonde_protocol::token::hex;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
-use super::Refused;
+use super::{Refused, log};
 
 /// Arguments of `sonde cloud`.
 #[derive(clap::Args)]
@@ -127,13 +126,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(args: Serve) -> anyhow::Result<ExitCode> {
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn")),
-        )
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+    log();
     raise_file_limit();
     let options = ServeOptions {
         listen: args

@@ -1,5 +1,9 @@
 //! One file a subcommand: arguments in, one call into a room, a message or data out.
 
+use std::io::IsTerminal as _;
+
+use tracing_subscriber::EnvFilter;
+
 pub(crate) mod agent;
 pub(crate) mod appliance;
 pub(crate) mod cloud;
@@ -18,4 +22,16 @@ pub(crate) struct Refused(#[from] pub(crate) anyhow::Error);
 /// 2 when arguments or plan were refused, 1 for everything else that failed.
 pub(crate) fn exit_status(error: &anyhow::Error) -> u8 {
     if error.is::<Refused>() { 2 } else { 1 }
+}
+
+/// Messages of a long-running process on stderr, in colour on a terminal only: `RUST_LOG` says which,
+/// `info` without it.
+pub(crate) fn log() {
+    let filter = EnvFilter::try_from_default_env();
+    // A second start in one process keeps the first.
+    let _kept = tracing_subscriber::fmt()
+        .with_env_filter(filter.unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn")))
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .try_init();
 }

@@ -6,6 +6,7 @@
     reason = "whatever a test did not expect is its failure"
 )]
 
+mod appliance;
 mod capture;
 mod crash;
 #[expect(dead_code, reason = "the other test program uses the rest of it")]

@@ -24,6 +24,7 @@ pub(crate) struct Platform {
     topology: Topology,
     cloud: Cloud,
     appliance: Child,
+    code: String,
     _lab: Lab,
 }
 
@@ -66,18 +67,19 @@ impl Platform {
         );
         fs::write(&config, text).unwrap();
         let appliance = start_appliance(folder.path());
-        let platform = Self {
+        let mut platform = Self {
             folder,
             topology,
             cloud,
             appliance,
+            code: String::new(),
             _lab: lab,
         };
-        let code = platform.activation_code();
+        platform.code = platform.activation_code();
         succeed(
             platform
                 .ctl()
-                .args(["activate", &code, "--name", "box", "--yes"]),
+                .args(["activate", &platform.code, "--name", "box", "--yes"]),
         );
         let trunk = platform.folder.path().join("trunk.toml");
         fs::write(&trunk, toml::to_string(&platform.topology.trunk()).unwrap()).unwrap();
@@ -98,6 +100,27 @@ impl Platform {
 
     pub(crate) fn ctl(&self) -> Command {
         Self::ctl_in(self.folder.path())
+    }
+
+    /// The code that the appliance was activated by.
+    pub(crate) fn code(&self) -> &str {
+        &self.code
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("https://{}", self.cloud.address)
+    }
+
+    pub(crate) fn fingerprint(&self) -> String {
+        self.cloud.fingerprint.clone()
+    }
+
+    pub(crate) fn password_file(&self) -> PathBuf {
+        self.folder.path().join("password")
+    }
+
+    pub(crate) fn appliance_pid(&self) -> u32 {
+        self.appliance.id()
     }
 
     /// Every open port of the lab.
@@ -280,6 +303,15 @@ fn append(folder: &Path, name: &str) -> fs::File {
         .append(true)
         .open(path)
         .unwrap()
+}
+
+/// A process and whatever it has started.
+pub(crate) fn descendants_of(parent: u32) -> Vec<u32> {
+    let mut found = vec![parent];
+    for child in children_of(parent) {
+        found.extend(descendants_of(child));
+    }
+    found
 }
 
 /// The children of a process, by /proc.

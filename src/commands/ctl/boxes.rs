@@ -4,7 +4,7 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{anyhow, bail};
+use anyhow::{Context as _, anyhow, bail};
 use clap::Subcommand;
 use reqwest::Method;
 use sonde_cloud::api::{
@@ -83,12 +83,14 @@ pub(super) enum Settings {
 
 pub(super) async fn activate(args: Activate) -> anyhow::Result<ExitCode> {
     let client = client()?;
+    let at = format!("code {}", args.code);
     let lookup = Lookup {
         code: args.code.clone(),
     };
     let found: ActivationView = client
         .send(Method::POST, "/api/v1/activations/lookup", &lookup)
-        .await?;
+        .await
+        .context(at.clone())?;
     eprintln!("serial        {}", found.serial);
     eprintln!("MAC address   {}", found.mac);
     eprintln!("asks from     {}", found.source);
@@ -105,7 +107,8 @@ pub(super) async fn activate(args: Activate) -> anyhow::Result<ExitCode> {
     };
     let view: ApplianceView = client
         .send(Method::POST, "/api/v1/activations/confirm", &confirm)
-        .await?;
+        .await
+        .context(at)?;
     eprintln!(
         "sonde: the appliance '{}' belongs to this cloud now",
         view.appliance.name

@@ -5,6 +5,7 @@ mod enrolment;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use sonde_core::trunk::TrunkConfig;
 use sonde_protocol::device::{DesiredSettings, JobStatus, PollReply, PollRequest, RefusalReason};
@@ -29,6 +30,8 @@ use crate::worker::chain;
 
 /// Jobs a box works on at once.
 const CAPACITY: usize = 2;
+/// A poll follows so soon when another request is answered while polls are not.
+const HURRY: Duration = Duration::from_secs(2);
 /// Share of the disk the spool may take, in percent, if nothing is configured.
 const DISK_PERCENT: u64 = 20;
 
@@ -232,6 +235,7 @@ impl Agent {
             interface: self.config.lan.interface.clone(),
             clock: self.clock,
             changed: self.changed.clone(),
+            answered: Arc::new(Notify::new()),
         });
         self.take_up(&context)?;
         self.contact = Contact::Unknown;
@@ -282,6 +286,10 @@ impl Agent {
                     }
                 }
                 () = changed.notified() => {}
+                // Results get through: whatever cut the polls is over.
+                () = context.answered.notified(), if self.contact == Contact::Failed => {
+                    polling.hurry(self.clock.after(HURRY));
+                }
                 Ok(()) = health.changed() => {}
                 () = self.clock.sleep_until(polling.poll_timeout()) => {}
             }

@@ -48,6 +48,8 @@ pub struct Context {
     pub clock: Clock,
     /// Told when a job changes or ends.
     pub changed: Arc<tokio::sync::Notify>,
+    /// Told when the cloud has answered.
+    pub answered: Arc<tokio::sync::Notify>,
 }
 
 /// What happens to a job.
@@ -200,11 +202,15 @@ impl Task<'_> {
         });
         if before.state != state || before.out_of_contact != away {
             self.context.changed.notify_one();
+            self.context.keeper.look(self.stream.key());
         }
     }
 
     fn handle(&mut self, event: Event) {
         let now = self.context.clock.now();
+        if matches!(event, Event::Accepted(Ok(_)) | Event::Stored(Ok(_))) {
+            self.context.answered.notify_one();
+        }
         match event {
             Event::Cancel => self.job.cancel(),
             Event::Fail(why) => self.job.fail(why),

@@ -69,6 +69,7 @@ pub struct Kept {
 
 enum Command {
     Keep(Kept),
+    Look(Key),
     Drop(Key),
 }
 
@@ -98,6 +99,11 @@ impl Keeper {
         let _sent = self.0.send(Command::Keep(kept));
     }
 
+    /// Something about the job has changed that the cloud may want to know.
+    pub fn look(&self, key: Key) {
+        let _sent = self.0.send(Command::Look(key));
+    }
+
     /// Lets a lease run out.
     pub fn release(&self, key: Key) {
         let _sent = self.0.send(Command::Drop(key));
@@ -111,9 +117,10 @@ async fn keep(client: CloudClient, clock: Clock, mut commands: mpsc::UnboundedRe
     loop {
         let now = clock.now();
         for (kept, lease) in leases.values_mut() {
-            if lease.poll_action(now) {
+            let seen = kept.view.get();
+            if lease.poll_action(now, seen.state, seen.fraction) {
                 let (client, answers) = (client.clone(), answers.clone());
-                let (key, token, seen) = (kept.key, kept.lease, kept.view.get());
+                let (key, token) = (kept.key, kept.lease);
                 tokio::spawn(async move {
                     let body = LeaseRequest {
                         state: seen.state,
@@ -136,12 +143,21 @@ async fn keep(client: CloudClient, clock: Clock, mut commands: mpsc::UnboundedRe
                     let lease = Lease::new(clock.now(), clock::seed());
                     leases.insert(kept.key, (kept, lease));
                 }
+                Some(Command::Look(key)) => {
+                    if let Some((kept, lease)) = leases.get_mut(&key) {
+                        let seen = kept.view.get();
+                        lease.handle_progress(clock.now(), seen.state, seen.fraction);
+                    }
+                }
                 Some(Command::Drop(key)) => drop(leases.remove(&key)),
                 None => return,
             },
             Some((key, answer)) = answered.recv() => {
-                if let Some((_, lease)) = leases.get_mut(&key) {
+                if let Some((kept, lease)) = leases.get_mut(&key) {
                     handle(lease, &clock, answer);
+                    // What changed while the renewal was on its way.
+                    let seen = kept.view.get();
+                    lease.handle_progress(clock.now(), seen.state, seen.fraction);
                 }
             }
             () = clock.sleep_until(next) => {}

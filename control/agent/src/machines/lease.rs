@@ -3,9 +3,14 @@
 use std::time::Duration;
 
 use sonde_core::time::Instant;
-use sonde_protocol::device::{LEASE_RENEW_S, LEASE_S, LeaseReply};
+use sonde_protocol::device::{JobState, LEASE_RENEW_S, LEASE_S, LeaseReply};
 
 use super::backoff::Backoff;
+
+/// Progress is told at least this far apart,
+const PROGRESS_TIME: Duration = Duration::from_secs(5);
+/// and only if it is this much.
+const PROGRESS_MIN: f64 = 0.01;
 
 /// What the job has to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +32,8 @@ pub struct Lease {
     renew_at: Instant,
     in_flight: bool,
     sent: Instant,
+    /// State and share done as the cloud was last told.
+    told: (JobState, f64),
     lost: bool,
     over: bool,
     news: Vec<News>,
@@ -41,6 +48,7 @@ impl Lease {
             renew_at: now,
             in_flight: false,
             sent: now,
+            told: (JobState::Accepted, 0.0),
             lost: false,
             over: false,
             news: Vec::new(),
@@ -48,8 +56,17 @@ impl Lease {
         }
     }
 
-    /// True when a renewal is to be sent now.
-    pub fn poll_action(&mut self, now: Instant) -> bool {
+    /// Where the job is: a renewal tells the cloud, too. A new state is told at once, progress now and then.
+    pub fn handle_progress(&mut self, now: Instant, state: JobState, fraction: f64) {
+        if state != self.told.0 {
+            self.renew_at = self.renew_at.min(now);
+        } else if (fraction - self.told.1).abs() >= PROGRESS_MIN && self.backoff.failures() == 0 {
+            self.renew_at = self.renew_at.min(self.sent + PROGRESS_TIME);
+        }
+    }
+
+    /// True when a renewal that tells this state and share done is to be sent now.
+    pub fn poll_action(&mut self, now: Instant, state: JobState, fraction: f64) -> bool {
         if !self.lost && !self.over && now >= self.until {
             self.lost = true;
             self.news.push(News::Lost);
@@ -58,6 +75,7 @@ impl Lease {
         if due {
             self.in_flight = true;
             self.sent = now;
+            self.told = (state, fraction);
         }
         due
     }
@@ -115,6 +133,10 @@ mod tests {
         Instant::ZERO + Duration::from_secs(seconds)
     }
 
+    fn poll(lease: &mut Lease, now: Instant) -> bool {
+        lease.poll_action(now, JobState::Accepted, 0.0)
+    }
+
     const KEPT: LeaseReply = LeaseReply {
         valid_s: 600,
         cancel: false,
@@ -123,11 +145,11 @@ mod tests {
     #[test]
     fn it_is_renewed_every_minute_from_when_it_was_asked() {
         let mut lease = Lease::new(at(0), 1);
-        assert!(lease.poll_action(at(0)));
-        assert!(!lease.poll_action(at(1)), "one at a time");
+        assert!(poll(&mut lease, at(0)));
+        assert!(!poll(&mut lease, at(1)), "one at a time");
         lease.handle_renewed(at(20), &KEPT);
         assert_eq!(lease.poll_timeout(), Some(at(60)));
-        assert!(lease.poll_action(at(60)));
+        assert!(poll(&mut lease, at(60)));
         assert_eq!(lease.poll_timeout(), Some(at(600)));
         assert_eq!(lease.poll_news(), None);
     }
@@ -138,7 +160,7 @@ mod tests {
         let mut now = at(0);
         let mut tries = 0;
         while now < at(900) {
-            if lease.poll_action(now) {
+            if poll(&mut lease, now) {
                 tries += 1;
                 lease.handle_failed(now);
             }
@@ -149,7 +171,7 @@ mod tests {
             (lease.poll_news(), lease.poll_news()),
             (Some(News::Lost), None)
         );
-        while !lease.poll_action(now) {
+        while !poll(&mut lease, now) {
             now = lease.poll_timeout().unwrap();
         }
         lease.handle_renewed(now, &KEPT);
@@ -162,7 +184,7 @@ mod tests {
     #[test]
     fn cancel_and_refusal_are_told() {
         let mut lease = Lease::new(at(0), 1);
-        lease.poll_action(at(0));
+        poll(&mut lease, at(0));
         lease.handle_renewed(
             at(0),
             &LeaseReply {
@@ -171,10 +193,35 @@ mod tests {
             },
         );
         assert_eq!(lease.poll_news(), Some(News::Cancel));
-        lease.poll_action(at(60));
+        poll(&mut lease, at(60));
         lease.handle_refused();
         assert_eq!(lease.poll_news(), Some(News::Superseded));
-        assert!(!lease.poll_action(at(9999)));
+        assert!(!poll(&mut lease, at(9999)));
         assert_eq!((lease.poll_timeout(), lease.poll_news()), (None, None));
+    }
+
+    #[test]
+    fn a_new_state_is_told_at_once_and_progress_now_and_then() {
+        let mut lease = Lease::new(at(0), 1);
+        poll(&mut lease, at(0));
+        lease.handle_renewed(at(0), &KEPT);
+        lease.handle_progress(at(1), JobState::Accepted, 0.0);
+        assert_eq!(lease.poll_timeout(), Some(at(60)));
+        lease.handle_progress(at(1), JobState::Running, 0.0);
+        assert!(lease.poll_action(at(1), JobState::Running, 0.0));
+        lease.handle_renewed(at(1), &KEPT);
+        lease.handle_progress(at(2), JobState::Running, 0.009);
+        assert_eq!(lease.poll_timeout(), Some(at(61)));
+        lease.handle_progress(at(2), JobState::Running, 0.3);
+        assert!(!lease.poll_action(at(5), JobState::Running, 0.3));
+        assert!(lease.poll_action(at(6), JobState::Running, 0.4));
+        lease.handle_failed(at(6));
+        let retry = lease.poll_timeout();
+        lease.handle_progress(at(6), JobState::Running, 0.9);
+        assert_eq!(
+            lease.poll_timeout(),
+            retry,
+            "a cloud that is away is not asked more often"
+        );
     }
 }

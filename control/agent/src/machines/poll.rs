@@ -97,9 +97,9 @@ impl Polling {
             };
     }
 
-    /// Another request got through, or there is news to tell: do not wait longer.
-    pub fn hurry(&mut self, now: Instant) {
-        self.at = self.at.min(now);
+    /// Another request got through: do not wait longer than until `at`.
+    pub fn hurry(&mut self, at: Instant) {
+        self.at = self.at.min(at);
     }
 }
 

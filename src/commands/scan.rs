@@ -86,7 +86,7 @@ pub(crate) struct Args {
     /// Ports never to ask; wins over --ports
     #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
     exclude_ports: Option<String>,
-    /// Packets a second: 500, 50k, 1.5M, or max for as fast as loses nothing [default: 10k]
+    /// Packets a second: 500, 50k, 1.5M, or max for no ceiling [default: 10k]
     #[arg(long, value_name = "N", value_parser = values::rate)]
     rate: Option<Rate>,
     /// Bits a second on the wire: 100M, 1G; the lower of this and --rate holds

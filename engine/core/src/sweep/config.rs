@@ -1,9 +1,11 @@
 //! What a sweep needs to know besides the plan.
 
+use std::fmt;
+
 use super::broadcast;
 
 /// What a sweep needs to know besides the plan. [`Default`] leaves only `key` and `source_port` to fill in.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct SweepConfig {
     /// Secret of this run, drawn anew for each, also when resuming; all zeros is refused.
     pub key: [u8; 16],
@@ -44,5 +46,16 @@ impl Default for SweepConfig {
             outstanding: 1 << 17,
             listed_max: 1 << 20,
         }
+    }
+}
+
+impl fmt::Debug for SweepConfig {
+    /// Without the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SweepConfig")
+            .field("source_port", &self.source_port)
+            .field("window_units", &self.window_units)
+            .field("hosts_max", &self.hosts_max)
+            .finish_non_exhaustive()
     }
 }

@@ -71,6 +71,11 @@ fn killed_at_any_moment_and_resumed_everything_is_found_and_little_sent_again() 
                     told = driver.events.len();
                 }
             }
+            // Every other time the last checkpoint is the last thing it does.
+            if random.chance(50) && !driver.sweep.is_done() {
+                checkpoint = driver.sweep.checkpoint();
+                told = driver.events.len();
+            }
             // What was told after the checkpoint may or may not have reached the disk.
             if random.chance(50) && !driver.sweep.is_done() {
                 driver.events.truncate(told);

@@ -435,3 +435,31 @@ fn nothing_that_arrives_and_no_clock_makes_it_panic() {
         driver.run(&mut world.network);
     });
 }
+
+#[test]
+fn a_scan_keeps_to_its_rate_within_half_a_percent() {
+    let mut world = lan("192.0.2.9@lan", "1-65535", 2);
+    world.request.rate_pps = Some(50_000);
+    let host = Host {
+        mac: MacAddr([2, 0, 0, 0, 0, 9]),
+        gateway: None,
+        echo: true,
+        tcp: BTreeSet::new(),
+        udp: BTreeSet::new(),
+        refuses: Refuses::Silently,
+    };
+    world
+        .network
+        .hosts
+        .insert((None, "192.0.2.9".parse().unwrap()), host);
+    let mut driver = Driver::new(&world.plan(), config(1));
+    driver.late = 100_000;
+    driver.run(&mut world.network);
+    let capture = &world.network.capture;
+    assert_eq!(capture.len(), 1 + 2 * 65_535);
+    assert!(most_in(capture, 100_000_000) <= 5_000);
+    // The first pass, from its first port on: nothing is waited for in it.
+    let seconds = (capture[65_535] - capture[1]) as f64 / 1e9;
+    let rate = 65_534.0 / seconds;
+    assert!((49_750.0..=50_250.0).contains(&rate), "{rate} a second");
+}

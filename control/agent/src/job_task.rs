@@ -221,6 +221,7 @@ impl Task<'_> {
                 self.handle
                     .view
                     .set(|seen| seen.fraction = progress.fraction);
+                self.context.keeper.look(self.stream.key());
             }
             Event::Worker(worker::News::Ended(end)) => {
                 if let WorkerEnd::Died(why) | WorkerEnd::Refused(why) = &end {

@@ -7,8 +7,8 @@
 //! second's worth, rounded up to a whole frame. However late the driver comes, only the average suffers.
 //!
 //! Within the window a credit keeps frames apart: it fills at the rate, and holds a stall's worth, so that
-//! time lost to a stall of a few milliseconds is caught up: at twice the rate, and never with more than [`BURST`]
-//! frames, or two milliseconds' worth, in one. What is not caught up soon is lost for good, as the
+//! time lost to a stall is caught up: at twice the rate or more, and never with more than [`BURST`] frames, or half a
+//! millisecond's worth, in a quarter of a millisecond. What is not caught up soon is lost for good, as the
 //! window has no slack.
 
 use std::collections::VecDeque;
@@ -24,7 +24,7 @@ pub const BURST: u64 = 64;
 /// The longest stall that is caught up.
 const STALL: u64 = 20_000_000;
 /// In which a burst is measured.
-const BURST_TIME: Duration = Duration::from_millis(1);
+const BURST_TIME: Duration = Duration::from_micros(250);
 /// What was sent within this is one entry of the window.
 const GRAIN: Duration = Duration::from_micros(25);
 /// Entries a window can hold: one a grain, and one that is about to go.
@@ -151,14 +151,15 @@ impl Ceiling {
         Self {
             rate,
             per_window: rate.div_ceil(10).max(largest),
-            per_burst: burst.max(rate / 500),
+            per_burst: burst.max(rate / 2000),
             portion: (rate / 2000).clamp(small, burst / 2),
             window: VecDeque::with_capacity(ENTRIES),
             in_window: 0,
             credit: largest * UNIT,
             credit_max,
             credit_at: Instant::ZERO,
-            granted: 0,
+            // Nothing was wanted before the first asks.
+            granted: largest,
         }
     }
 
@@ -171,7 +172,12 @@ impl Ceiling {
         }
         let passed = now.saturating_since(self.credit_at).as_nanos() as u64;
         let earned = passed.saturating_mul(self.rate);
-        self.credit = self.credit.saturating_add(earned).min(self.credit_max);
+        // What was granted and not taken was not wanted: that time was idle, not a stall to be caught up.
+        let most = match self.granted {
+            0 => self.credit_max,
+            _ => self.credit_max.min(self.per_burst.saturating_mul(UNIT)),
+        };
+        self.credit = self.credit.saturating_add(earned).min(most);
         self.credit_at = self.credit_at.max(now);
         let lately = self.since(now, BURST_TIME);
         let lately: u64 = lately.map(|entry| entry.amount).sum();
@@ -333,9 +339,9 @@ mod tests {
             let met = driver.capture.len() as f64 / (rate as f64 * driver.now as f64 / 1e9);
             assert!((0.995..=1.001).contains(&met), "rate {rate}: {met}");
             assert!(driver.most_in(SECOND / 10) as u64 <= rate.div_ceil(10));
-            // Two bursts can touch in a capture's millisecond only if their batches took as long to send.
-            let burst = BURST.max(rate / 500) as usize;
-            assert!(driver.most_in(900_000) <= burst + burst / 2, "rate {rate}");
+            // Two bursts can touch in a capture only if their batches took as long to send.
+            let burst = BURST.max(rate / 2000) as usize;
+            assert!(driver.most_in(225_000) <= burst + burst / 2, "rate {rate}");
         }
     }
 

@@ -8,7 +8,14 @@ use clap::{Parser, Subcommand};
 
 /// An open network scanner: by hand, or as an appliance run from a cloud of your own.
 #[derive(Parser)]
-#[command(name = "sonde", version, max_term_width = 100)]
+#[command(
+    name = "sonde",
+    version,
+    max_term_width = 100,
+    after_help = "Examples:\n  sonde demo                                   see all of it, on this machine alone\n  \
+        sonde scan 192.0.2.0/24                      the usual ports of a network\n  \
+        sonde lab up                                 a network to try it on"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

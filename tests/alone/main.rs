@@ -6,6 +6,7 @@
     reason = "whatever a test did not expect is its failure"
 )]
 
+mod answers;
 mod appliance;
 mod capture;
 mod crash;

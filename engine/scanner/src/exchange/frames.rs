@@ -84,6 +84,7 @@ impl<L: FrameLink> Exchange for FrameExchange<L> {
             return Ok(Next::Idle);
         }
         let from = self.taken;
+        let before = clock.now();
         let taken = self.link.transmit(&self.batch, from)?;
         // Read after the link took them: the pacer counts from when the last of them can have left.
         let now = clock.now();
@@ -92,7 +93,8 @@ impl<L: FrameLink> Exchange for FrameExchange<L> {
         if let Some(blocks) = &mut self.capture {
             for index in from..self.taken {
                 let frame = self.batch.frame(index);
-                let time = clock.unix_nanos(now);
+                // Before an answer to it can have arrived.
+                let time = clock.unix_nanos(before);
                 pcapng::frame(
                     blocks,
                     time,

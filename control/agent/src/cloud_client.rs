@@ -98,6 +98,19 @@ impl ClientError {
             Some(RefusalReason::Lease | RefusalReason::NoJob)
         )
     }
+
+    /// The same request will be refused for ever: what it carries can't be taken. Statuses without a reason come
+    /// from something between here and the cloud, and only those that speak of the body count.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Refused {
+                reason: None,
+                status,
+                ..
+            } => matches!(status, 400 | 413 | 415 | 422),
+            _ => self.reason() == Some(RefusalReason::Malformed),
+        }
+    }
 }
 
 /// Why there can be no client.

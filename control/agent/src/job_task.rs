@@ -65,8 +65,13 @@ pub enum Event {
     Worker(worker::News),
     /// The cloud answered.
     Accepted(Result<LeaseReply, ClientError>),
-    /// The cloud answered.
-    Stored(Result<Stored, Trouble>),
+    /// The cloud answered results or a commit.
+    Stored {
+        /// Results sent; none with a commit.
+        records: u64,
+        /// What it said.
+        answer: Result<Stored, Trouble>,
+    },
 }
 
 /// Why an upload got no answer.
@@ -208,7 +213,10 @@ impl Task<'_> {
 
     fn handle(&mut self, event: Event) {
         let now = self.context.clock.now();
-        if matches!(event, Event::Accepted(Ok(_)) | Event::Stored(Ok(_))) {
+        if matches!(
+            event,
+            Event::Accepted(Ok(_)) | Event::Stored { answer: Ok(_), .. }
+        ) {
             self.context.answered.notify_one();
         }
         match event {
@@ -235,20 +243,24 @@ impl Task<'_> {
                 tracing::warn!(job = %self.stream.key(), error = %chain(&error), "a job was not accepted yet");
                 self.job.handle_accept_failed(now);
             }
-            Event::Stored(stored) => self.handle_stored(stored),
+            Event::Stored { records, answer } => self.handle_stored(records, answer),
         }
     }
 
-    fn handle_stored(&mut self, stored: Result<Stored, Trouble>) {
+    fn handle_stored(&mut self, records: u64, answer: Result<Stored, Trouble>) {
         let now = self.context.clock.now();
         let durable = *self.stream.durable().borrow();
         let upload = self.job.upload();
         upload.handle_durable(durable);
-        match stored {
+        match answer {
             Ok(Stored::Done) => upload.handle_committed(),
             Ok(Stored::NotYet) => upload.handle_not_yet(now),
             Ok(Stored::Next(next)) => upload.handle_next(now, next),
             Err(Trouble::Client(error)) if error.is_over() => upload.handle_refused(),
+            Err(Trouble::Client(error)) if error.is_final() => {
+                tracing::warn!(job = %self.stream.key(), records, error = %chain(&error), "results are refused");
+                upload.handle_malformed(now, records, &chain(&error));
+            }
             Err(Trouble::Read(error @ ReadError::Damaged { .. })) => {
                 tracing::error!(job = %self.stream.key(), error = %chain(&error), "given up: another attempt has to do it");
                 upload.handle_damaged();
@@ -288,8 +300,8 @@ impl Task<'_> {
             Action::Start => self.start(),
             Action::Stop { pausing } => self.stopper.stop(pausing),
             Action::Conclude => self.conclude().await,
-            Action::Upload(upload::Action::Send { first }) => self.send(first),
-            Action::Upload(upload::Action::Commit) => self.commit(),
+            Action::Upload(upload::Action::Send { first, most }) => self.send(first, most),
+            Action::Upload(upload::Action::Commit { count }) => self.commit(count),
             Action::Forget => self.forget().await,
         }
         self.keep_lease();
@@ -369,7 +381,7 @@ impl Task<'_> {
         }
     }
 
-    fn send(&mut self, first: u64) {
+    fn send(&mut self, first: u64, most: u64) {
         let reader = self.reader.clone();
         let (client, key, lease) = (
             self.context.client.clone(),
@@ -378,21 +390,26 @@ impl Task<'_> {
         );
         let events = self.handle.events.clone();
         tokio::spawn(async move {
-            let packed = blocking(move || {
-                let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
-                reader.seek(first);
-                let batch = reader.batch(RESULTS_MAX_BYTES);
-                Ok(batch.map(|batch| zstd::bulk::compress(&batch.lines, ZSTD_LEVEL)))
-            });
-            let stored = async {
-                let body = packed.await???;
-                Ok(client.results(key, lease, first, body).await?)
+            let packed =
+                blocking(move || {
+                    let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
+                    reader.seek(first);
+                    let batch = reader.batch_of(most, RESULTS_MAX_BYTES);
+                    Ok(batch
+                        .map(|batch| (batch.count, zstd::bulk::compress(&batch.lines, ZSTD_LEVEL))))
+                });
+            let mut records = 0;
+            let answer = async {
+                let (count, body) = packed.await??;
+                records = count;
+                Ok(client.results(key, lease, first, body?).await?)
             };
-            let _told = events.send(Event::Stored(stored.await));
+            let answer = answer.await;
+            let _told = events.send(Event::Stored { records, answer });
         });
     }
 
-    fn commit(&mut self) {
+    fn commit(&mut self, count: u64) {
         let (client, key, lease) = (
             self.context.client.clone(),
             self.attempt.key(),
@@ -401,8 +418,8 @@ impl Task<'_> {
         let (events, stream) = (self.handle.events.clone(), self.stream.clone());
         let ending = self.job.ending().cloned();
         tokio::spawn(async move {
-            let stored = async {
-                let (count, digest) = blocking(move || Ok(digest(&stream))).await??;
+            let answer = async {
+                let digest = blocking(move || Ok(digest(&stream, count))).await??;
                 let outcome = ending
                     .as_ref()
                     .map_or(Outcome::Finished, |ending| ending.outcome);
@@ -420,7 +437,8 @@ impl Task<'_> {
                     )
                     .await?)
             };
-            let _told = events.send(Event::Stored(stored.await));
+            let (records, answer) = (0, answer.await);
+            let _told = events.send(Event::Stored { records, answer });
         });
     }
 
@@ -443,16 +461,16 @@ impl Task<'_> {
     }
 }
 
-/// Count and SHA-256 of all records, each followed by a line feed.
-fn digest(stream: &Stream) -> Result<(u64, String), ReadError> {
-    let (mut reader, mut hash, mut count) = (stream.reader(0), Sha256::new(), 0);
+/// SHA-256 of the first `count` records, each followed by a line feed.
+fn digest(stream: &Stream, count: u64) -> Result<String, ReadError> {
+    let (mut reader, mut hash, mut left) = (stream.reader(0), Sha256::new(), count);
     loop {
-        let batch = reader.batch(RESULTS_MAX_BYTES)?;
+        let batch = reader.batch_of(left, RESULTS_MAX_BYTES)?;
         if batch.count == 0 {
-            return Ok((count, hex(&hash.finalize())));
+            return Ok(hex(&hash.finalize()));
         }
         hash.update(&batch.lines);
-        count += batch.count;
+        left -= batch.count;
     }
 }
 

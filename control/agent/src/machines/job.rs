@@ -372,6 +372,10 @@ impl Job {
         if self.forget {
             return;
         }
+        if let Some(why) = self.upload.poll_given_up() {
+            // Whatever ending there was: the cloud does not have all of it.
+            self.end(Outcome::Failed, Some(why));
+        }
         let state = match self.upload.end() {
             None => return,
             Some(upload::End::Committed) => match self.ending.as_ref().map(|ending| ending.outcome)
@@ -381,6 +385,7 @@ impl Job {
                 _ => JobState::Committed,
             },
             Some(upload::End::Superseded | upload::End::Damaged) => JobState::Superseded,
+            Some(upload::End::Refused) => JobState::Failed,
         };
         self.enter(state);
         self.forget = true;

@@ -43,6 +43,8 @@ struct Cloud {
     records: BTreeMap<u64, Line>,
     committed: Option<(u64, Outcome)>,
     commits: u32,
+    /// Number of a record it does not take, ever.
+    refused: Option<u64>,
 }
 
 impl Cloud {
@@ -50,8 +52,12 @@ impl Cloud {
         self.records.len() as u64
     }
 
-    /// Results as the protocol has it: stored once by number, never with a gap.
-    fn store(&mut self, first: u64, lines: &[Line]) -> u64 {
+    /// Results as the protocol has it: stored once by number, never with a gap. `None`: refused as malformed.
+    fn store(&mut self, first: u64, lines: &[Line]) -> Option<u64> {
+        let numbers = first..first + lines.len() as u64;
+        if self.refused.is_some_and(|bad| numbers.contains(&bad)) {
+            return None;
+        }
         if first <= self.next() {
             for (number, line) in (first..).zip(lines) {
                 let old = self.records.insert(number, *line);
@@ -61,7 +67,7 @@ impl Cloud {
                 );
             }
         }
-        self.next()
+        Some(self.next())
     }
 
     fn commit(&mut self, count: u64, outcome: Outcome) -> bool {
@@ -224,24 +230,24 @@ impl World {
         };
         let answered = !matches!(fault, Fault::LoseRequest | Fault::LoseReply);
         match action {
-            upload::Action::Send { first } => {
+            upload::Action::Send { first, most } => {
                 let records = self.records();
                 let from = usize::try_from(first).unwrap();
-                let until = records.len().min(from + 4);
-                for _ in 0..times {
-                    self.cloud.store(first, &records[from..until]);
-                }
-                if answered {
-                    let next = self.cloud.next();
-                    self.job.upload().handle_durable(records.len() as u64);
-                    self.job.upload().handle_next(self.now, next);
-                } else {
-                    self.job.upload().handle_failed(self.now);
+                let most = usize::try_from(most).unwrap_or(4).min(4);
+                let batch = &records[from..records.len().min(from + most)];
+                let stored: Vec<_> = (0..times).map(|_| self.cloud.store(first, batch)).collect();
+                let upload = self.job.upload();
+                upload.handle_durable(records.len() as u64);
+                match stored.last() {
+                    Some(Some(next)) if answered => upload.handle_next(self.now, *next),
+                    Some(None) if answered => {
+                        upload.handle_malformed(self.now, batch.len() as u64, "no such thing");
+                    }
+                    _ => upload.handle_failed(self.now),
                 }
             }
-            upload::Action::Commit => {
+            upload::Action::Commit { count } => {
                 let outcome = self.job.ending().unwrap().outcome;
-                let count = self.records().len() as u64;
                 for _ in 0..times {
                     assert!(self.cloud.commit(count, outcome));
                 }
@@ -294,9 +300,11 @@ proptest! {
         cancel_at in prop::option::weighted(0.2, 0usize..100),
         on_lost in prop::sample::select(vec![
             OnLostContact::Continue, OnLostContact::Pause, OnLostContact::Stop]),
+        refused in prop::option::weighted(0.3, 0..FINDINGS + 2),
         seed in any::<u64>(),
     ) {
         let mut world = World::new(on_lost, seed);
+        world.cloud.refused = refused;
         for (step, fault) in faults.into_iter().enumerate() {
             world.step(if cancel_at == Some(step) { Fault::Cancel } else { fault });
         }
@@ -315,7 +323,13 @@ proptest! {
             prop_assert!(times <= 1, "finding {} stored {} times", n, times);
             prop_assert!(times == 1 || outcome != Outcome::Finished, "finding {} lost", n);
         }
-        if !stored.is_empty() {
+        let records = world.records();
+        if let Some(bad) = refused.filter(|bad| *bad < records.len() as u64) {
+            prop_assert_eq!(outcome, Outcome::Failed);
+            let why = world.ledger.1.and_then(|ending| ending.error).unwrap_or_default();
+            prop_assert!(why.contains(&format!("result {bad} ")), "{}", why);
+            prop_assert_eq!(stored, &records[..usize::try_from(bad).unwrap()], "all before it");
+        } else if !stored.is_empty() {
             prop_assert_eq!(stored[0], Line::Header);
             prop_assert_eq!(stored.last(), Some(&Line::Summary));
             prop_assert_eq!(stored.iter().filter(|line| **line == Line::Summary).count(), 1);

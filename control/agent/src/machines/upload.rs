@@ -10,6 +10,10 @@ use super::backoff::Backoff;
 /// scan is over.
 const BATCH_TIME: Duration = Duration::from_secs(1);
 
+/// One record alone, or the commit, is given up after it was refused so often in a row. With the waits between
+/// them that is half a minute: a body that was cut on its way is refused, too, and gets through the next time.
+const REFUSALS_MAX: u32 = 7;
+
 /// What the driver sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -17,9 +21,14 @@ pub enum Action {
     Send {
         /// Number of the first.
         first: u64,
+        /// Not more than so many.
+        most: u64,
     },
     /// Count, digest and outcome.
-    Commit,
+    Commit {
+        /// How many records: all, or those before the one the cloud does not take.
+        count: u64,
+    },
 }
 
 /// How it ended.
@@ -31,6 +40,8 @@ pub enum End {
     Superseded,
     /// This disk has lost records that are durable, or that the cloud has.
     Damaged,
+    /// The cloud does not take the commit, however often it is asked.
+    Refused,
 }
 
 /// One attempt's upload.
@@ -41,6 +52,16 @@ pub struct Upload {
     durable: u64,
     /// Number of records, once it is known.
     count: Option<u64>,
+    /// Most records of a batch; less than there is room for while a refused record is looked for.
+    most: u64,
+    /// A batch that was refused went up to here.
+    doubt: u64,
+    /// Refusals of one and the same request in a row.
+    strikes: u32,
+    /// The record that the cloud does not take: nothing from it on is sent.
+    given_up: Option<u64>,
+    /// Why, until somebody has asked.
+    why: Option<String>,
     in_flight: Option<Flight>,
     at: Instant,
     /// More was waiting than went into the last batch.
@@ -50,6 +71,7 @@ pub struct Upload {
 }
 
 struct Flight {
+    action: Action,
     sent: Instant,
     durable: u64,
 }
@@ -61,6 +83,11 @@ impl Upload {
             acked: 0,
             durable: 0,
             count: None,
+            most: u64::MAX,
+            doubt: 0,
+            strikes: 0,
+            given_up: None,
+            why: None,
             in_flight: None,
             at: now,
             more: false,
@@ -88,14 +115,22 @@ impl Upload {
         if self.in_flight.is_some() || self.end.is_some() || now < self.at {
             return None;
         }
-        let action = if self.acked < self.durable {
-            Action::Send { first: self.acked }
-        } else if self.count == Some(self.acked) {
-            Action::Commit
+        let (first, end) = (self.acked, self.end_of_records());
+        let drained = self
+            .count
+            .is_some_and(|count| count == first || self.given_up.is_some());
+        let action = if first < end {
+            let most = self
+                .given_up
+                .map_or(self.most, |at| self.most.min(at - first));
+            Action::Send { first, most }
+        } else if drained {
+            Action::Commit { count: first }
         } else {
             return None;
         };
         self.in_flight = Some(Flight {
+            action,
             sent: now,
             durable: self.durable,
         });
@@ -104,8 +139,13 @@ impl Upload {
 
     /// When to ask [`Self::poll_action`] again, if nothing happens before.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let waiting = self.acked < self.durable || self.count.is_some();
+        let waiting = self.acked < self.end_of_records() || self.count.is_some();
         (waiting && self.in_flight.is_none() && self.end.is_none()).then_some(self.at)
+    }
+
+    /// Records before this are to be sent.
+    fn end_of_records(&self) -> u64 {
+        self.given_up.unwrap_or(self.durable)
     }
 
     /// How it ended.
@@ -133,11 +173,53 @@ impl Upload {
             self.at = now + self.backoff.fail();
         } else {
             self.backoff.reset();
+            self.strikes = 0;
+            if next >= self.doubt {
+                self.most = self.most.saturating_mul(2);
+            }
             self.more = next < flight.durable;
             let hurry = self.more || self.count.is_some();
             self.at = if hurry { now } else { flight.sent + BATCH_TIME };
         }
         self.acked = next;
+        self.given_up = self.given_up.map(|at| at.max(next));
+    }
+
+    /// The cloud can not take what it was sent, and would not if it came again: `records` records, or the commit.
+    ///
+    /// Half of them are sent next, and so on, until all before the one it does not take are stored and that one is
+    /// alone. Refused alone again and again it is given up with all that follow ([`Self::poll_given_up`]); the
+    /// commit then counts what is stored.
+    pub fn handle_malformed(&mut self, now: Instant, records: u64, why: &str) {
+        let Some(flight) = self.in_flight.take() else {
+            return;
+        };
+        if let (Action::Send { first, .. }, 2..) = (flight.action, records) {
+            self.most = records / 2;
+            self.doubt = self.doubt.max(first + records);
+            self.at = now;
+            return;
+        }
+        self.strikes += 1;
+        if self.strikes < REFUSALS_MAX {
+            self.at = now + self.backoff.fail();
+            return;
+        }
+        self.strikes = 0;
+        self.backoff.reset();
+        self.at = now;
+        match flight.action {
+            Action::Send { first, .. } => {
+                self.given_up = Some(first);
+                self.why = Some(format!("result {first} is refused: {why}"));
+            }
+            Action::Commit { .. } => self.end = Some(End::Refused),
+        }
+    }
+
+    /// Tells once, and why, that the cloud does not take all records: the scan can end, its rest is lost.
+    pub fn poll_given_up(&mut self) -> Option<String> {
+        self.why.take()
     }
 
     /// The request did not get through, or the cloud is busy.
@@ -178,6 +260,15 @@ mod tests {
         Instant::ZERO + Duration::from_millis(millis)
     }
 
+    fn send(first: u64) -> Action {
+        let most = u64::MAX;
+        Action::Send { first, most }
+    }
+
+    fn commit(count: u64) -> Action {
+        Action::Commit { count }
+    }
+
     #[test]
     fn batches_go_once_a_second_or_at_once_if_more_waits() {
         let mut upload = Upload::new(at(0), 1);
@@ -186,44 +277,33 @@ mod tests {
             (None, None)
         );
         upload.handle_durable(10);
-        assert_eq!(upload.poll_action(at(0)), Some(Action::Send { first: 0 }));
+        assert_eq!(upload.poll_action(at(0)), Some(send(0)));
         upload.handle_durable(20);
         assert_eq!(upload.poll_action(at(0)), None, "one at a time");
         upload.handle_next(at(50), 5);
-        assert_eq!(
-            upload.poll_action(at(50)),
-            Some(Action::Send { first: 5 }),
-            "more waits"
-        );
+        assert_eq!(upload.poll_action(at(50)), Some(send(5)), "more waits");
         upload.handle_next(at(90), 20);
         upload.handle_durable(25);
         assert_eq!(upload.poll_action(at(90)), None);
         assert_eq!(upload.poll_timeout(), Some(at(1050)));
-        assert_eq!(
-            upload.poll_action(at(1050)),
-            Some(Action::Send { first: 20 })
-        );
+        assert_eq!(upload.poll_action(at(1050)), Some(send(20)));
     }
 
     #[test]
     fn commit_follows_the_last_record() {
         let mut upload = Upload::new(at(0), 1);
         upload.handle_drained(at(0), 3);
-        assert_eq!(upload.poll_action(at(0)), Some(Action::Send { first: 0 }));
+        assert_eq!(upload.poll_action(at(0)), Some(send(0)));
         upload.handle_next(at(1), 3);
-        assert_eq!(upload.poll_action(at(1)), Some(Action::Commit));
+        assert_eq!(upload.poll_action(at(1)), Some(commit(3)));
         upload.handle_not_yet(at(2));
         assert_eq!(upload.poll_action(at(2)), None);
         let again = upload.poll_timeout().unwrap();
-        assert_eq!(upload.poll_action(again), Some(Action::Commit));
+        assert_eq!(upload.poll_action(again), Some(commit(3)));
         upload.handle_next(again, 1);
-        assert_eq!(
-            upload.poll_action(again),
-            Some(Action::Send { first: 1 }),
-            "412 rewinds"
-        );
+        assert_eq!(upload.poll_action(again), Some(send(1)), "412 rewinds");
         upload.handle_next(again, 3);
-        assert_eq!(upload.poll_action(again), Some(Action::Commit));
+        assert_eq!(upload.poll_action(again), Some(commit(3)));
         upload.handle_committed();
         assert_eq!(upload.end(), Some(End::Committed));
         assert_eq!(
@@ -236,7 +316,7 @@ mod tests {
     fn an_empty_attempt_is_committed_too() {
         let mut upload = Upload::new(at(0), 1);
         upload.handle_drained(at(0), 0);
-        assert_eq!(upload.poll_action(at(0)), Some(Action::Commit));
+        assert_eq!(upload.poll_action(at(0)), Some(commit(0)));
     }
 
     #[test]
@@ -246,13 +326,10 @@ mod tests {
         upload.poll_action(at(0));
         upload.handle_next(at(0), 100);
         upload.handle_durable(110);
-        assert_eq!(
-            upload.poll_action(at(1000)),
-            Some(Action::Send { first: 100 })
-        );
+        assert_eq!(upload.poll_action(at(1000)), Some(send(100)));
         upload.handle_next(at(1000), 40);
         let again = upload.poll_timeout().unwrap();
-        assert_eq!(upload.poll_action(again), Some(Action::Send { first: 40 }));
+        assert_eq!(upload.poll_action(again), Some(send(40)));
     }
 
     #[test]
@@ -286,5 +363,119 @@ mod tests {
         let mut upload = Upload::new(at(0), 1);
         upload.handle_refused();
         assert_eq!(upload.end(), Some(End::Superseded));
+    }
+
+    /// Sends all of `durable` records in batches of at most `room` to a cloud that does not take `bad`; gives
+    /// the requests it took, and what was stored.
+    fn against(bad: u64, durable: u64, room: u64) -> (Upload, Instant, u32, u64) {
+        let mut upload = Upload::new(at(0), 1);
+        upload.handle_drained(at(0), durable);
+        let (mut now, mut requests, mut stored) = (at(0), 0, 0);
+        loop {
+            match upload.poll_action(now) {
+                Some(Action::Send { first, most }) => {
+                    requests += 1;
+                    let count = most.min(room).min(durable - first);
+                    if (first..first + count).contains(&bad) {
+                        upload.handle_malformed(now, count, "no vlan 5000");
+                    } else {
+                        stored = stored.max(first + count);
+                        upload.handle_next(now, stored);
+                    }
+                }
+                Some(Action::Commit { .. }) => {
+                    // As if it had not been asked yet.
+                    upload.in_flight = None;
+                    return (upload, now, requests, stored);
+                }
+                None => now = upload.poll_timeout().unwrap(),
+            }
+        }
+    }
+
+    #[test]
+    fn all_before_a_refused_record_are_stored_and_committed() {
+        for room in [1, 7, 100, 5000] {
+            for bad in [0, 1, 2, 3, 50, 998, 999] {
+                let (mut upload, now, requests, stored) = against(bad, 1000, room);
+                assert_eq!(stored, bad, "room {room}");
+                let most = 1000 / room + 30 + u64::from(REFUSALS_MAX);
+                assert!(u64::from(requests) <= most, "{requests} of {most}");
+                assert!(now < at(60_000), "{now:?}");
+                let why = upload.poll_given_up().unwrap();
+                assert!(why.contains(&format!("result {bad} ")) && why.contains("vlan 5000"));
+                assert_eq!(upload.poll_given_up(), None, "once");
+                assert_eq!(upload.poll_action(now), Some(commit(bad)));
+                upload.handle_committed();
+                assert_eq!(upload.end(), Some(End::Committed));
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_given_up_when_the_cloud_takes_all() {
+        let (mut upload, now, requests, stored) = against(u64::MAX, 1000, 100);
+        assert_eq!((requests, stored, now), (10, 1000, at(0)));
+        assert_eq!(upload.poll_given_up(), None);
+    }
+
+    #[test]
+    fn what_was_only_cut_on_its_way_gets_through() {
+        let mut upload = Upload::new(at(0), 1);
+        upload.handle_drained(at(0), 8);
+        upload.poll_action(at(0));
+        upload.handle_malformed(at(0), 8, "cut off");
+        let Some(Action::Send { first: 0, most: 4 }) = upload.poll_action(at(0)) else {
+            panic!("half of them, at once")
+        };
+        upload.handle_next(at(0), 4);
+        assert!(matches!(
+            upload.poll_action(at(0)),
+            Some(Action::Send { first: 4, most: 4 })
+        ));
+        upload.handle_next(at(0), 8);
+        assert_eq!(upload.poll_action(at(0)), Some(commit(8)));
+        assert_eq!(upload.most, 8, "batches grow again");
+        assert_eq!(upload.poll_given_up(), None);
+    }
+
+    #[test]
+    fn a_record_given_up_while_the_scan_runs_ends_it() {
+        let mut upload = Upload::new(at(0), 1);
+        upload.handle_durable(1);
+        let mut now = at(0);
+        while upload.poll_given_up().is_none() {
+            if upload.poll_action(now).is_some() {
+                upload.handle_malformed(now, 1, "no");
+            }
+            now = upload.poll_timeout().unwrap_or(now);
+        }
+        upload.handle_durable(900);
+        assert_eq!(upload.poll_action(now), None, "not before the scan is over");
+        assert_eq!(upload.poll_timeout(), None);
+        upload.handle_drained(now, 901);
+        assert_eq!(upload.poll_action(now), Some(commit(0)));
+        // It wants what it has had: only that goes again.
+        upload.handle_next(now, 0);
+        let again = upload.poll_timeout().unwrap();
+        assert_eq!(upload.poll_action(again), Some(commit(0)));
+    }
+
+    #[test]
+    fn a_commit_refused_again_and_again_is_the_end() {
+        let mut upload = Upload::new(at(0), 1);
+        upload.handle_drained(at(0), 0);
+        let mut now = at(0);
+        for _ in 0..REFUSALS_MAX {
+            assert_eq!(upload.end(), None);
+            now = upload.poll_timeout().unwrap();
+            assert_eq!(upload.poll_action(now), Some(commit(0)));
+            upload.handle_malformed(now, 0, "no");
+        }
+        assert_eq!(upload.end(), Some(End::Refused));
+        assert_eq!(
+            (upload.poll_action(now), upload.poll_timeout()),
+            (None, None)
+        );
     }
 }

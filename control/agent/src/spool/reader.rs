@@ -81,12 +81,20 @@ impl Reader {
     /// # Errors
     /// [`ReadError`]: the disk has lost something.
     pub fn batch(&mut self, max_bytes: usize) -> Result<Batch, ReadError> {
+        self.batch_of(u64::MAX, max_bytes)
+    }
+
+    /// As [`Self::batch`], but not more than `most` records.
+    ///
+    /// # Errors
+    /// [`ReadError`]: the disk has lost something.
+    pub fn batch_of(&mut self, most: u64, max_bytes: usize) -> Result<Batch, ReadError> {
         let mut batch = Batch {
             first: self.next,
             ..Batch::default()
         };
         let durable = *self.stream.durable.borrow();
-        while self.next < durable {
+        while self.next < durable && batch.count < most {
             let Some((kind, payload)) = self.entry()? else {
                 break;
             };

@@ -22,6 +22,8 @@ pub(crate) struct State {
     pub(crate) cancel: bool,
     /// Refuse renewals and results: the attempt belongs to somebody else.
     pub(crate) superseded: bool,
+    /// Number of a record it does not take, whoever sends it with whatever others.
+    pub(crate) refused: Option<u64>,
     pub(crate) records: BTreeMap<u64, Vec<u8>>,
     pub(crate) committed: Option<CommitRequest>,
     pub(crate) last_poll: Option<PollRequest>,
@@ -285,7 +287,11 @@ fn store(state: &mut State, first: u64, body: &[u8]) -> (u16, Vec<u8>) {
     if first > next {
         return (416, serde_json::to_vec(&ResultsReply { next }).unwrap());
     }
-    for (number, line) in (first..).zip(lines.split_inclusive(|b| *b == b'\n')) {
+    let numbered = || (first..).zip(lines.split_inclusive(|b| *b == b'\n'));
+    if numbered().any(|(number, _)| state.refused == Some(number)) {
+        return refuse(400, RefusalReason::Malformed);
+    }
+    for (number, line) in numbered() {
         let old = state.records.insert(number, line.to_vec());
         assert!(
             old.is_none_or(|old| old == line),

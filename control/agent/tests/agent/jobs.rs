@@ -201,6 +201,27 @@ fn a_cancelled_job_keeps_its_part() {
     fixture.assert_forgotten(agent);
 }
 
+/// The cloud does not take one record, ever: the job ends, its scan with it, and what comes before is kept.
+#[test]
+fn a_record_that_is_refused_for_ever_fails_the_job() {
+    let fixture = Fixture::new(0, 60_000);
+    fixture.cloud.change(|state| state.refused = Some(57));
+    fixture.cloud.offer(request(), OnLostContact::Continue);
+    let agent = fixture.agent();
+    fixture
+        .cloud
+        .wait("the commit", |state| state.committed.is_some());
+    {
+        let state = fixture.cloud.lock();
+        assert_eq!(state.records.len(), 57, "all before it");
+        let commit = state.committed.as_ref().unwrap();
+        assert_eq!((commit.outcome, commit.count), (Outcome::Failed, 57));
+        let why = commit.error.as_ref().unwrap();
+        assert!(why.contains("result 57 is refused"), "{why}");
+    }
+    fixture.assert_forgotten(agent);
+}
+
 #[test]
 fn a_superseded_job_is_dropped() {
     let fixture = Fixture::new(0, 10_000);

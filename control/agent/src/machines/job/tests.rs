@@ -25,7 +25,10 @@ fn commit(job: &mut Job, now: Instant) -> JobState {
     job.handle_concluded(now, 0);
     assert_eq!(
         actions(job, now),
-        [Action::Persist, Action::Upload(upload::Action::Commit)]
+        [
+            Action::Persist,
+            Action::Upload(upload::Action::Commit { count: 0 })
+        ]
     );
     assert_eq!(job.state(), JobState::Draining);
     job.upload().handle_committed();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sonde_core::trunk::TrunkConfig;
+use sonde_pinning::Trust;
 use sonde_protocol::device::{DesiredSettings, JobStatus, PollReply, PollRequest, RefusalReason};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
@@ -25,7 +26,6 @@ use crate::machines::poll::{Failure, Polling};
 use crate::spool::{self, Key, Spool};
 use crate::status::{Board, Contact, Scans, phase};
 use crate::store::{self, StoreError};
-use crate::tls::Trust;
 use crate::worker::chain;
 
 /// Jobs a box works on at once.

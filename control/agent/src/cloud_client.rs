@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use reqwest::{Method, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sonde_pinning::{FingerprintError, PinningError, Seen, Trust, client_config};
 use sonde_protocol::device::{
     CommitRequest, EnrollReply, EnrollRequest, EnrollStatus, LEASE_HEADER, LeaseReply,
     LeaseRequest, PollReply, PollRequest, Refusal, RefusalReason, ResultsReply,
@@ -18,7 +19,6 @@ use sonde_protocol::token::{self, SCHEME, hex};
 use crate::identity::Identity;
 use crate::machines::poll::PATIENCE;
 use crate::spool::Key;
-use crate::tls::{self, Seen, TlsError, Trust};
 
 /// To connect, and for answers that nobody holds.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
@@ -122,9 +122,15 @@ pub enum SetupError {
         /// What was given.
         url: String,
     },
+    /// `[cloud] ca_file` can't be used.
+    #[error("correct [cloud] ca_file")]
+    CaFile(#[source] PinningError),
+    /// `[cloud] fingerprint` is none.
+    #[error("correct [cloud] fingerprint")]
+    Fingerprint(#[source] FingerprintError),
     /// No TLS.
     #[error(transparent)]
-    Tls(#[from] TlsError),
+    Tls(PinningError),
     /// No HTTP.
     #[error("no HTTP client can be made")]
     Http(#[source] reqwest::Error),
@@ -176,8 +182,12 @@ impl CloudClient {
         }
         base.set_path("/");
         let seen = Seen::default();
+        let tls = client_config(&trust, &seen).map_err(|error| match error {
+            PinningError::Authorities { .. } => SetupError::CaFile(error),
+            error => SetupError::Tls(error),
+        })?;
         let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::config(&trust, &seen)?)
+            .tls_backend_preconfigured(tls)
             .connect_timeout(ANSWER_MAX)
             .user_agent(concat!("sonde/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())

@@ -28,5 +28,4 @@ pub mod spool;
 pub mod status;
 pub mod store;
 pub mod supervisor;
-pub mod tls;
 pub mod worker;

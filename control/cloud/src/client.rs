@@ -2,21 +2,17 @@
 //! over it.
 
 use std::error::Error as _;
-use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Method, Response, StatusCode};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, DigitallySignedStruct, OtherError, SignatureScheme};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sha2::{Digest as _, Sha256};
+use sonde_pinning::{PinMismatch, PinningError, Seen, Trust, client_config, install_provider};
 use sonde_protocol::token::hex;
 
 use crate::api::Problem;
-use crate::tls::install_provider;
+
+pub use sonde_pinning::{FingerprintError, parse_fingerprint};
 
 /// The cloud could not be asked, or said no. Each is one sentence for people.
 #[derive(Debug, thiserror::Error)]
@@ -84,9 +80,12 @@ pub enum ClientError {
         #[source]
         source: Innermost,
     },
-    /// No client could be made.
+    /// No TLS could be set up.
     #[error("this machine can not make TLS connections")]
-    Tls(#[source] reqwest::Error),
+    Tls(#[source] PinningError),
+    /// No HTTP client could be made.
+    #[error("this machine can not make HTTPS connections")]
+    Http(#[source] reqwest::Error),
 }
 
 /// A request's error, told by its innermost cause: what lies around that says only that a request failed.
@@ -123,7 +122,7 @@ impl Client {
     /// the machine's authorities.
     ///
     /// # Errors
-    /// [`ClientError::Url`], [`ClientError::Tls`].
+    /// [`ClientError::Url`], [`ClientError::Tls`], [`ClientError::Http`].
     pub fn new(url: &str, pinned: Option<[u8; 32]>) -> Result<Self, ClientError> {
         Ok(Self {
             http: http(pinned)?,
@@ -241,7 +240,7 @@ impl ClientError {
 /// HTTPS that trusts the certificate with the SHA-256 `pinned` and no other, or without it the machine's authorities.
 ///
 /// # Errors
-/// [`ClientError::Tls`].
+/// [`ClientError::Tls`], [`ClientError::Http`].
 pub fn http(pinned: Option<[u8; 32]>) -> Result<reqwest::Client, ClientError> {
     install_provider();
     let mut builder = reqwest::Client::builder()
@@ -250,35 +249,28 @@ pub fn http(pinned: Option<[u8; 32]>) -> Result<reqwest::Client, ClientError> {
         .read_timeout(SILENCE_MAX)
         .redirect(reqwest::redirect::Policy::none());
     if let Some(fingerprint) = pinned {
-        builder = builder.tls_backend_preconfigured(pinning_config(fingerprint));
+        let mut config = client_config(&Trust::Pinned(fingerprint), &Seen::default())
+            .map_err(ClientError::Tls)?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        builder = builder.tls_backend_preconfigured(config);
     }
-    builder.build().map_err(ClientError::Tls)
+    builder.build().map_err(ClientError::Http)
 }
 
 /// Says what went wrong with a request in words for people.
 pub(crate) fn explained(url: &str, error: reqwest::Error) -> ClientError {
     let url = url.to_owned();
-    match tls_error(&error) {
-        Some(rustls::Error::InvalidCertificate(CertificateError::Other(other))) => {
-            match other.0.downcast_ref::<NotPinned>() {
-                Some(NotPinned { seen }) => ClientError::Certificate {
-                    url,
-                    seen: seen.clone(),
-                },
-                None => ClientError::Untrusted {
-                    url,
-                    source: Innermost(error),
-                },
-            }
-        }
-        Some(rustls::Error::InvalidCertificate(_)) => ClientError::Untrusted {
-            url,
-            source: Innermost(error),
-        },
-        _ => ClientError::Unreachable {
-            url,
-            source: Innermost(error),
-        },
+    let tls = tls_error(&error);
+    if let Some(PinMismatch { seen }) = tls.and_then(PinMismatch::of) {
+        let seen = hex(&seen);
+        return ClientError::Certificate { url, seen };
+    }
+    let untrusted = matches!(tls, Some(rustls::Error::InvalidCertificate(_)));
+    let source = Innermost(error);
+    if untrusted {
+        ClientError::Untrusted { url, source }
+    } else {
+        ClientError::Unreachable { url, source }
     }
 }
 
@@ -322,80 +314,6 @@ fn checked_url(url: &str) -> Result<String, ClientError> {
         Ok(url.trim_end_matches('/').to_owned())
     } else {
         Err(wrong())
-    }
-}
-
-/// Trusts the one certificate that has the SHA-256 `fingerprint`.
-fn pinning_config(fingerprint: [u8; 32]) -> rustls::ClientConfig {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let algorithms = provider.signature_verification_algorithms;
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("ring has a cipher suite for each version of TLS it comes with")
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Pinned {
-            fingerprint,
-            algorithms,
-        }))
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    config
-}
-
-/// Takes exactly one certificate, whatever names and dates are in it: that it is this one says more than they do. The
-/// handshake still proves that who shows it holds its key.
-#[derive(Debug)]
-struct Pinned {
-    fingerprint: [u8; 32],
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-/// Another certificate came.
-#[derive(Debug, thiserror::Error)]
-#[error("the certificate {seen} is not the one pinned")]
-struct NotPinned {
-    seen: String,
-}
-
-impl ServerCertVerifier for Pinned {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let seen: [u8; 32] = Sha256::digest(end_entity).into();
-        if seen == self.fingerprint {
-            return Ok(ServerCertVerified::assertion());
-        }
-        let error = OtherError(Arc::new(NotPinned { seen: hex(&seen) }));
-        Err(rustls::Error::InvalidCertificate(CertificateError::Other(
-            error,
-        )))
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
     }
 }
 

@@ -13,6 +13,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest as _, Sha256};
+use sonde_pinning::install_provider;
 
 /// A certificate chain with its key, ready to serve.
 #[derive(Clone, Debug)]
@@ -73,12 +74,6 @@ pub enum TlsError {
     /// A certificate of our own could not be made.
     #[error("a certificate could not be made")]
     Make(#[from] rcgen::Error),
-}
-
-/// Makes ring the process's one source of TLS cryptography; harmless when called again.
-pub fn install_provider() {
-    // An error says that a provider is installed already: ring is the only one in this program.
-    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 impl Identity {

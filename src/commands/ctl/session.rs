@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow, bail};
 use serde::{Deserialize, Serialize};
-use sonde_cloud::client::Client;
+use sonde_cloud::client::{Client, parse_fingerprint};
 
 /// The file names itself in this variable; otherwise it is `~/.config/sonde/ctl.toml`.
 const VARIABLE: &str = "SONDE_CTL_CONFIG";
@@ -83,26 +83,9 @@ pub(super) fn client() -> anyhow::Result<Client> {
     Session::read()?.client()
 }
 
-/// 64 hexadecimal digits; colons and blanks between them, as other tools print, do not matter.
+/// Reads what `--fingerprint` or the session's file says.
 pub(super) fn read_fingerprint(text: &str) -> anyhow::Result<[u8; 32]> {
-    let digits: Vec<u32> = text
-        .chars()
-        .filter(|c| !matches!(c, ':' | ' '))
-        .map(|c| c.to_digit(16))
-        .collect::<Option<_>>()
-        .unwrap_or_default();
-    let bytes: Vec<u8> = digits
-        .chunks_exact(2)
-        .map(|pair| (pair[0] << 4 | pair[1]) as u8)
-        .collect();
-    if digits.len() != 64 {
-        bail!(
-            "'{text}' is not a SHA-256 fingerprint: write the 64 hexadecimal digits that `sonde cloud serve` printed"
-        );
-    }
-    bytes
-        .try_into()
-        .map_err(|_| anyhow!("64 digits are 32 bytes"))
+    parse_fingerprint(text).context("give the fingerprint that `sonde cloud serve` printed")
 }
 
 fn path() -> anyhow::Result<PathBuf> {
@@ -141,18 +124,6 @@ fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt as _;
-
-    #[test]
-    fn fingerprints_are_read_as_tools_print_them() {
-        let plain = "00ff".repeat(16);
-        let expected: [u8; 32] = std::array::from_fn(|i| if i % 2 == 0 { 0 } else { 0xff });
-        assert_eq!(read_fingerprint(&plain).unwrap(), expected);
-        let colons = ["00:FF"; 16].join(":");
-        assert_eq!(read_fingerprint(&colons).unwrap(), expected);
-        for bad in ["", "00ff", &"0g".repeat(32), &"00".repeat(33)] {
-            assert!(read_fingerprint(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn the_file_is_its_owners_alone_and_read_back() {

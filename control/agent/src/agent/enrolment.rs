@@ -1,5 +1,6 @@
 //! How an unknown box becomes one the cloud knows; [`crate::machines::activation`] decides, this does.
 
+use sonde_pinning::{Trust, parse_fingerprint};
 use sonde_protocol::device::{EnrollRequest, RefusalReason};
 use sonde_protocol::token::{encode_key, hex};
 
@@ -10,7 +11,6 @@ use crate::ledger::Appliance;
 use crate::machines::activation::{Action, Activation, Stage};
 use crate::status::Contact;
 use crate::store;
-use crate::tls::{Trust, parse_fingerprint};
 use crate::worker::chain;
 
 impl Agent {
@@ -27,7 +27,7 @@ impl Agent {
             .map(parse_fingerprint)
             .transpose();
         Ok(pin
-            .map_err(SetupError::from)?
+            .map_err(SetupError::Fingerprint)?
             .map_or(Trust::FirstSeen, Trust::Pinned))
     }
 

@@ -6,7 +6,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use sha2::{Digest, Sha256};
 use sonde_agent::cloud_client::{ClientError, CloudClient, SetupError};
 use sonde_agent::identity::Identity;
-use sonde_agent::tls::Trust;
+use sonde_pinning::Trust;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -129,4 +129,20 @@ async fn only_https_leaves_this_machine() {
         assert!(matches!(made, Err(SetupError::Url { .. })), "{url}");
     }
     assert!(CloudClient::new("http://127.0.0.1:1", Trust::FirstSeen, identity).is_ok());
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_configured_trust_is_said_with_its_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let identity = Arc::new(Identity::load_or_make(&dir.path().join("key")).unwrap());
+    let path = dir.path().join("ca.pem");
+    let made = CloudClient::new("https://c", Trust::Authorities(path.clone()), identity);
+    let Err(error @ SetupError::CaFile(_)) = made else {
+        panic!("there is no {}", path.display())
+    };
+    let sentence = sonde_agent::worker::chain(&error);
+    assert!(
+        sentence.contains("[cloud] ca_file") && sentence.contains("ca.pem"),
+        "{sentence}"
+    );
 }

@@ -9,5 +9,6 @@ mod harness;
 mod memory;
 mod panel;
 mod peers;
+mod privileges;
 mod refusals;
 mod trunk_kernel;

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
+use sonde_agent::privileges;
 use sonde_scanner::scan::End;
 use sonde_scanner::worker;
 
@@ -24,6 +26,9 @@ pub(crate) struct Args {
     /// The appliance's configuration; its [policy] is what no request can widen
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Process id of the supervisor, with which it ends
+    #[arg(long, value_name = "PID", hide = true)]
+    parent: Option<u32>,
 }
 
 /// Runs `sonde engine-worker`.
@@ -32,6 +37,7 @@ pub(crate) struct Args {
     reason = "the shape of every subcommand"
 )]
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
+    give_up(args.parent).inspect_err(|error| worker::tell(error.as_ref(), std::io::stdout()))?;
     let input = std::io::BufReader::new(std::io::stdin());
     match worker::work(args.config.as_deref(), input, std::io::stdout) {
         Ok(End::Complete) => Ok(ExitCode::SUCCESS),
@@ -39,4 +45,12 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         Err(error) if error.is_refusal() => Err(Refused(error.into()).into()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Raw packets are all it needs of what it was started with.
+fn give_up(parent: Option<u32>) -> anyhow::Result<()> {
+    if let Some(parent) = parent {
+        privileges::bind_to(parent)?;
+    }
+    privileges::keep_raw_packets().context("start as root or as an ordinary user, not in between")
 }

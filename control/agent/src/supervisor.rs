@@ -199,7 +199,10 @@ fn start_worker(
     connection.set_nonblocking(false)?;
     let input = OwnedFd::from(connection.try_clone()?);
     let mut command = Command::new(program);
-    command.arg("engine-worker");
+    command
+        .arg("engine-worker")
+        .arg("--parent")
+        .arg(std::process::id().to_string());
     let default = Path::new(CONFIG_PATH);
     if let Some(config) = options
         .config

@@ -111,15 +111,21 @@ pub fn work<W: Write + Send + 'static>(
         Ok(scan.run(sink, &stop, Options { checkpoints: true })?.end)
     });
     if let Err(error) = &outcome {
-        let line = WorkerError {
-            message: chain(error),
-            refused: error.is_refusal(),
-        };
-        let mut output = output();
-        // Whoever would have read it may be gone: then nobody is left to be told.
-        let _ = write_line(&mut output, &Observation::Error(line)).and_then(|()| output.flush());
+        last_line(error, error.is_refusal(), output());
     }
     outcome
+}
+
+/// Says in a last line why there is no scan, though another worker might do it.
+pub fn tell(error: &dyn std::error::Error, output: impl Write) {
+    last_line(error, false, output);
+}
+
+fn last_line(error: &dyn std::error::Error, refused: bool, mut output: impl Write) {
+    let message = chain(error);
+    let line = Observation::Error(WorkerError { message, refused });
+    // Whoever would have read it may be gone: then nobody is left to be told.
+    let _ = write_line(&mut output, &line).and_then(|()| output.flush());
 }
 
 fn prepare(config: Option<&Path>, input: &mut impl BufRead) -> Result<Scan, WorkError> {

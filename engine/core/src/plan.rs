@@ -29,6 +29,7 @@ mod discovery;
 mod error;
 mod guard;
 mod lan;
+pub mod written;
 
 /// The most segments a plan may have: what is written, times the VLANs it is written for.
 const SEGMENTS_MAX: usize = 1 << 24;

@@ -40,7 +40,7 @@ pub(super) fn build(
     let names = Names::Resolved(&env.names);
     let targets =
         Scope::parse(&request.targets, names).map_err(|error| PlanError::Target { error })?;
-    checks::refuse_targets_without_hosts(&request, &targets)?;
+    checks::refuse_targets_without_hosts(&request, targets.holds_any_whole())?;
     let guard = Guard {
         exclude: Scope::parse(&request.exclude, names)
             .map_err(|error| PlanError::Exclude { error })?,

@@ -59,12 +59,12 @@ pub(super) fn effective(request: &ScanRequest, policy: &Policy) -> Result<ScanRe
     Ok(request)
 }
 
-/// A target is hosts, in VLANs or not: VLANs alone would be all of IPv4 and IPv6.
+/// A target is hosts, in VLANs or not: VLANs alone, which `hostless` says there are, would be all of IPv4 and IPv6.
 pub(super) fn refuse_targets_without_hosts(
     request: &ScanRequest,
-    targets: &Scope,
+    hostless: bool,
 ) -> Result<(), PlanError> {
-    if !targets.holds_any_whole() {
+    if !hostless {
         return Ok(());
     }
     let hostless = request

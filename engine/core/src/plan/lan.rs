@@ -53,7 +53,7 @@ pub(super) fn trunk(request: &ScanRequest, env: &Environment) -> Result<Trunk, P
     trunk(&config)
 }
 
-fn refuse_what_the_kernel_decides(request: &ScanRequest) -> Result<(), PlanError> {
+pub(super) fn refuse_what_the_kernel_decides(request: &ScanRequest) -> Result<(), PlanError> {
     if request
         .trunk
         .as_ref()

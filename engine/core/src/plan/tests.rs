@@ -6,6 +6,7 @@ use crate::trunk::TrunkConfig;
 
 mod refusals;
 mod size;
+mod written;
 
 fn lan() -> Lan {
     Lan {

@@ -1,6 +1,5 @@
 //! Appliances and what the cloud wants them to be.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use axum::Json;
@@ -9,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sonde_protocol::device::DesiredSettings;
 use sonde_protocol::ids::ApplianceId;
 use sonde_protocol::trunk::TrunkConfig;
+use sonde_protocol::written::check_trunk;
 use utoipa::ToSchema;
 
 use super::caller::{At, MayAdmin, MayRead, Sent};
@@ -134,13 +134,7 @@ pub(super) async fn change_settings(
     At(id): At<ApplianceId>,
     Sent(SettingsChange { trunk }): Sent<SettingsChange>,
 ) -> Result<Json<DesiredSettings>, Problem> {
-    let mut seen = HashSet::new();
-    if let Some(twice) = trunk.vlan.iter().find(|vlan| !seen.insert(vlan.id)) {
-        return Err(Problem::bad(format!(
-            "VLAN {} is there twice: a trunk names each VLAN once",
-            twice.id
-        )));
-    }
+    check_trunk(&trunk).map_err(|error| Problem::bad(format!("trunk: {error}")))?;
     let settings = cloud.store().set_trunk(id, &trunk).await?;
     cloud.wake(id);
     Ok(Json(settings))

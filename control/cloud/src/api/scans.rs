@@ -11,7 +11,8 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use sonde_protocol::device::OnLostContact;
 use sonde_protocol::ids::{ApplianceId, JobId};
-use sonde_protocol::request::{REQUEST_VERSION, ScanRequest};
+use sonde_protocol::request::ScanRequest;
+use sonde_protocol::written::check_request;
 use utoipa::{IntoParams, ToSchema};
 
 use super::caller::{Asked, At, MayRead, MayScan, Sent};
@@ -72,7 +73,7 @@ pub(super) async fn create(
     MayScan(caller): MayScan,
     Sent(scan): Sent<CreateScan>,
 ) -> Result<(StatusCode, Json<ScanView>), Problem> {
-    check_request(&scan.request)?;
+    check(&scan.request)?;
     let appliance = pick(
         &cloud.store().appliances().await?,
         scan.appliance.as_deref(),
@@ -149,38 +150,15 @@ async fn scan_view(cloud: &Cloud, id: JobId) -> Result<ScanView, Problem> {
     })
 }
 
-/// Refuses what no appliance could do. Whether the targets make sense on its networks only the appliance knows.
-fn check_request(request: &ScanRequest) -> Result<(), Problem> {
-    if request.version != REQUEST_VERSION {
-        return Err(Problem::bad(format!(
-            "the request is of version {}, and this cloud speaks version {REQUEST_VERSION}",
-            request.version
-        )));
-    }
-    if request
-        .targets
-        .iter()
-        .all(|target| target.trim().is_empty())
-    {
-        return Err(Problem::bad(
-            "the request has no targets: name at least one",
-        ));
-    }
-    if request.passes == 0 {
-        return Err(Problem::bad("a scan makes at least one pass"));
-    }
-    if request.shard.index == 0 || request.shard.index > request.shard.count {
-        return Err(Problem::bad(format!(
-            "there is no shard {} of {}: shards count from 1",
-            request.shard.index, request.shard.count
-        )));
-    }
+/// Refuses what no appliance could do, in the planner's words. Whether the targets make sense on its networks only
+/// the appliance knows.
+fn check(request: &ScanRequest) -> Result<(), Problem> {
     if request.resume.is_some() {
         return Err(Problem::bad(
             "a scan asked of the cloud starts anew: leave out resume",
         ));
     }
-    Ok(())
+    check_request(request).map_err(|error| Problem::bad(error.to_string()))
 }
 
 /// The appliance of that name or id, or the only one.
@@ -236,24 +214,5 @@ mod tests {
                 .to_string();
             assert!(error.contains("colour"), "{error}");
         }
-    }
-
-    #[test]
-    fn requests_nobody_could_do_are_refused() {
-        let good = ScanRequest {
-            targets: vec!["10.0.0.1".into()],
-            ..ScanRequest::default()
-        };
-        assert!(check_request(&good).is_ok());
-        let refused = |change: &dyn Fn(&mut ScanRequest)| {
-            let mut request = good.clone();
-            change(&mut request);
-            check_request(&request).unwrap_err().message
-        };
-        assert!(refused(&|r| r.targets.clear()).contains("no targets"));
-        assert!(refused(&|r| r.targets = vec![" ".into()]).contains("no targets"));
-        assert!(refused(&|r| r.version = 2).contains("version 2"));
-        assert!(refused(&|r| r.passes = 0).contains("one pass"));
-        assert!(refused(&|r| r.shard.index = 2).contains("shard 2 of 1"));
     }
 }

@@ -14,3 +14,4 @@ mod house;
 mod leases;
 mod lifecycle;
 mod people;
+mod requests;

@@ -1,18 +1,18 @@
 //! `sonde scan`: arguments to a request, a request to the scanner, what it says to people.
 
-pub(crate) mod lists;
+mod lists;
 mod progress;
-pub(crate) mod values;
+pub(crate) mod request;
+mod values;
 
 use std::io::{IsTerminal, Write};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use sonde_core::policy::Policy;
-use sonde_core::request::{LinkKind, PortState, ScanRequest, Shard};
+use sonde_core::request::{ScanRequest, Shard};
 use sonde_scanner::MacAddr;
 use sonde_scanner::checkpoint::CheckpointFile;
 use sonde_scanner::output::OutputSpec;
@@ -20,8 +20,7 @@ use sonde_scanner::scan::{End, Options, Outcome, Scan, ScanError};
 use sonde_scanner::sink::FileSink;
 use sonde_scanner::stop::Stop;
 
-use self::lists::TargetList;
-use self::values::Rate;
+use self::request::RequestArgs;
 use super::Refused;
 
 /// Ended early with partial results: time limit.
@@ -46,22 +45,11 @@ Examples:
 
 Exit status: 0 done, 1 failed, 2 refused, 3 ended early with partial results, 130 interrupted.")]
 pub(crate) struct Args {
-    /// What to scan: 10.0.0.1, 10.0.0.0/24, 10.0.0.5-10.0.1.20, 10.0.0-3.1-254, 2001:db8::/120, a name; each
-    /// with an optional @VLANS (@100, @100,200-210, @lan)
-    #[arg(value_name = "TARGET")]
-    targets: Vec<String>,
-    /// Ports to ask: 22,80,8000-8100; T:1-1024,U:53,161; - for all; top:100 [default: top:1000]
-    #[arg(short, long, value_name = "LIST", allow_hyphen_values = true)]
-    ports: Option<String>,
+    #[command(flatten)]
+    request: RequestArgs,
     /// Interface to scan from [default: the one that routes to the first target]
     #[arg(short, long, value_name = "IF")]
     interface: Option<String>,
-    /// How frames leave
-    #[arg(long, value_name = "LINK", value_enum, default_value_t = Link::Auto)]
-    link: Link,
-    /// VLANs and routes, a TOML file
-    #[arg(long, value_name = "FILE")]
-    trunk: Option<PathBuf>,
     /// Source address on the untagged LAN [default: the interface's]
     #[arg(long, value_name = "IP")]
     source_ip: Option<IpAddr>,
@@ -74,39 +62,9 @@ pub(crate) struct Args {
     /// MAC address of that gateway [default: asked for]
     #[arg(long, value_name = "MAC")]
     gateway_mac: Option<MacAddr>,
-    /// Targets, one a line, # comments; - for stdin
-    #[arg(short = 'f', long, value_name = "FILE")]
-    targets_file: Vec<String>,
-    /// What never to send a frame to, in target syntax; @100 is a whole VLAN; wins over targets
-    #[arg(long, value_name = "LIST")]
-    exclude: Vec<String>,
-    /// The same from a file, one a line; - for stdin
-    #[arg(long, value_name = "FILE")]
-    exclude_file: Vec<String>,
-    /// Ports never to ask; wins over --ports
-    #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
-    exclude_ports: Option<String>,
-    /// Packets a second: 500, 50k, 1.5M, or max for no ceiling [default: 10k]
-    #[arg(long, value_name = "N", value_parser = values::rate)]
-    rate: Option<Rate>,
-    /// Bits a second on the wire: 100M, 1G; the lower of this and --rate holds
-    #[arg(long, value_name = "N", value_parser = values::bandwidth)]
-    bandwidth: Option<u64>,
-    /// Frames sent to what does not answer
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
-    passes: u32,
-    /// How hosts are found first: auto, none (every target counts as up), or arp,ndp,echo,tcp:80,443,udp:161
-    #[arg(long, value_name = "LIST", default_value = "auto")]
-    discovery: String,
     /// Identify what answers on open ports
     #[arg(long)]
     services: bool,
-    /// Port states to report: open, closed, filtered, unconfirmed
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "open", value_parser = values::port_state)]
-    show: Vec<PortState>,
-    /// Same seed, same order [default: drawn, and reported]
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
     /// This scan's share of the whole, 1/4 to 4/4
     #[arg(long, value_name = "I/N", value_parser = values::shard)]
     shard: Option<Shard>,
@@ -127,9 +85,6 @@ pub(crate) struct Args {
     /// Print the probes in order, send nothing
     #[arg(long)]
     dry_run: bool,
-    /// End early, with partial results, after this time: 90s, 5m, 1h30m
-    #[arg(long, value_name = "D", value_parser = values::duration)]
-    max_time: Option<Duration>,
     /// Say more about what happens
     #[arg(short, long)]
     verbose: bool,
@@ -139,19 +94,6 @@ pub(crate) struct Args {
     /// No progress line on a terminal
     #[arg(long)]
     no_progress: bool,
-}
-
-/// How frames leave, as written.
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum Link {
-    /// The best that works here
-    Auto,
-    /// The kernel builds the frames
-    Xdp,
-    /// AF_PACKET
-    Packet,
-    /// The kernel's own sockets: needs no privileges, may scan loopback
-    Connect,
 }
 
 /// Runs `sonde scan`.
@@ -200,86 +142,23 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// What the options ask for.
 fn new_request(args: &Args) -> anyhow::Result<ScanRequest> {
-    let files = args.targets_file.iter().chain(&args.exclude_file);
-    anyhow::ensure!(
-        files.filter(|file| *file == "-").count() <= 1,
-        "stdin can be read once; write one of the lists to a file"
-    );
-    let mut targets = TargetList::default();
-    args.targets.iter().for_each(|target| targets.push(target));
-    for file in &args.targets_file {
-        targets.push_file(file)?;
-    }
-    let mut exclude = TargetList::default();
-    args.exclude.iter().for_each(|list| exclude.push_list(list));
-    for file in &args.exclude_file {
-        exclude.push_file(file)?;
-    }
-    let targets = targets.into_targets()?;
-    anyhow::ensure!(
-        !targets.is_empty(),
-        "nothing to scan; name a target, as 192.0.2.0/24, or a file of them by --targets-file"
-    );
-    let default = ScanRequest::default();
     Ok(ScanRequest {
-        targets,
-        exclude: exclude.into_targets()?,
-        ports: args.ports.clone().unwrap_or(default.ports),
-        exclude_ports: args.exclude_ports.clone(),
         interface: args.interface.clone(),
-        link: match args.link {
-            Link::Auto => LinkKind::Auto,
-            Link::Xdp => LinkKind::Xdp,
-            Link::Packet => LinkKind::Packet,
-            Link::Connect => LinkKind::Connect,
-        },
-        trunk: args.trunk.as_deref().map(read_trunk).transpose()?,
         source_ip: args.source_ip,
         source_mac: args.source_mac,
         gateway: args.gateway,
         gateway_mac: args.gateway_mac,
-        rate_pps: args.rate.map_or(default.rate_pps, pps),
-        bandwidth_bps: args.bandwidth,
-        passes: args.passes,
-        discovery: args.discovery.clone(),
         services: args.services,
-        show: args.show.clone(),
-        seed: args.seed,
         shard: args.shard.unwrap_or_default(),
-        max_time_s: args.max_time.map(|time| time.as_secs()),
-        ..ScanRequest::default()
+        ..args.request.request()?
     })
 }
 
 /// The request of the checkpoint; how fast and how long may change, what and in which order may not.
 fn resumed_request(args: &Args, file: &CheckpointFile) -> ScanRequest {
-    let mut request = file.request.clone();
-    request.resume = Some(file.checkpoint.clone());
-    request.rate_pps = args.rate.map_or(request.rate_pps, pps);
-    request.bandwidth_bps = args.bandwidth.or(request.bandwidth_bps);
-    request.max_time_s = args.max_time.map(|time| time.as_secs());
-    request
-}
-
-pub(crate) fn pps(rate: Rate) -> Option<u64> {
-    match rate {
-        Rate::Pps(pps) => Some(pps),
-        Rate::Max => None,
-    }
-}
-
-pub(crate) fn read_trunk(path: &Path) -> anyhow::Result<sonde_core::trunk::TrunkConfig> {
-    let shown = path.display();
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("the trunk file {shown} can't be read"))?;
-    toml::from_str(&text).map_err(|error| {
-        let line = error
-            .span()
-            .map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-        anyhow!(
-            "{shown}, line {line}: {}",
-            error.message().replace('\n', ", ")
-        )
+    args.request.limited(ScanRequest {
+        resume: Some(file.checkpoint.clone()),
+        ..file.request.clone()
     })
 }
 

@@ -18,7 +18,7 @@ use super::scans::shown_time;
 use super::session::client;
 use super::{print, table};
 use crate::commands::Refused;
-use crate::commands::scan::read_trunk;
+use crate::commands::scan::request::read_trunk;
 
 /// Arguments of `activate`.
 #[derive(clap::Args)]

@@ -1,7 +1,6 @@
 //! Asking for scans, watching and stopping them.
 
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -14,26 +13,22 @@ use sonde_cloud::clock::Moment;
 use sonde_cloud::storage::Job;
 use sonde_protocol::device::{JobState, OnLostContact};
 use sonde_protocol::ids::JobId;
-use sonde_protocol::request::{PortState, ScanRequest};
 
 use super::session::client;
 use super::{print, table};
 use crate::commands::Refused;
-use crate::commands::scan::lists::TargetList;
-use crate::commands::scan::values::{self, Rate};
-use crate::commands::scan::{pps, read_trunk};
+use crate::commands::scan::request::RequestArgs;
 
 /// Arguments of `scan`: those of `sonde scan` that do not speak of this machine.
 #[derive(clap::Args)]
+#[command(mut_arg("targets", |arg| arg.help("What to scan, as `sonde scan` takes it")))]
+#[command(mut_arg("trunk", |arg| arg.help("VLANs and routes, a TOML file [default: the appliance's settings]")))]
 #[command(after_help = "\
 Examples:
   sonde ctl scan 10.1.0.0/24@100                       there is one appliance
   sonde ctl scan --appliance north -p 22,80,443 --rate 50k 10.1.0.0/16 2001:db8::/120@200
   sonde ctl watch $(sonde ctl scan -f targets.txt)")]
 pub(super) struct ScanArgs {
-    /// What to scan, as `sonde scan` takes it
-    #[arg(value_name = "TARGET")]
-    targets: Vec<String>,
     /// The appliance, by name or id; may be left out when there is one only
     #[arg(long, value_name = "NAME")]
     appliance: Option<String>,
@@ -43,45 +38,8 @@ pub(super) struct ScanArgs {
     /// When the cloud is out of reach: continue, pause or stop
     #[arg(long, value_name = "POLICY", default_value = "continue", value_parser = lost_contact)]
     on_lost_contact: OnLostContact,
-    /// Ports to ask: 22,80,8000-8100; T:1-1024,U:53,161; - for all; top:100 [default: top:1000]
-    #[arg(short, long, value_name = "LIST", allow_hyphen_values = true)]
-    ports: Option<String>,
-    /// VLANs and routes, a TOML file [default: the appliance's settings]
-    #[arg(long, value_name = "FILE")]
-    trunk: Option<PathBuf>,
-    /// Targets, one a line, # comments; - for stdin
-    #[arg(short = 'f', long, value_name = "FILE")]
-    targets_file: Vec<String>,
-    /// What never to send a frame to, in target syntax; @100 is a whole VLAN; wins over targets
-    #[arg(long, value_name = "LIST")]
-    exclude: Vec<String>,
-    /// The same from a file, one a line; - for stdin
-    #[arg(long, value_name = "FILE")]
-    exclude_file: Vec<String>,
-    /// Ports never to ask; wins over --ports
-    #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
-    exclude_ports: Option<String>,
-    /// Packets a second: 500, 50k, 1.5M, or max for no ceiling [default: 10k]
-    #[arg(long, value_name = "N", value_parser = values::rate)]
-    rate: Option<Rate>,
-    /// Bits a second on the wire: 100M, 1G; the lower of this and --rate holds
-    #[arg(long, value_name = "N", value_parser = values::bandwidth)]
-    bandwidth: Option<u64>,
-    /// Frames sent to what does not answer
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
-    passes: u32,
-    /// How hosts are found first: auto, none (every target counts as up), or arp,ndp,echo,tcp:80,443,udp:161
-    #[arg(long, value_name = "LIST", default_value = "auto")]
-    discovery: String,
-    /// Port states to report: open, closed, filtered, unconfirmed
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "open", value_parser = values::port_state)]
-    show: Vec<PortState>,
-    /// Same seed, same order [default: drawn, and reported]
-    #[arg(long, value_name = "N")]
-    seed: Option<u64>,
-    /// End early, with partial results, after this time: 90s, 5m, 1h30m
-    #[arg(long, value_name = "D", value_parser = values::duration)]
-    max_time: Option<Duration>,
+    #[command(flatten)]
+    request: RequestArgs,
 }
 
 /// Arguments of `scans`.
@@ -117,7 +75,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const LOOKS_FAILED_MAX: u32 = 120;
 
 pub(super) async fn scan(args: ScanArgs) -> anyhow::Result<ExitCode> {
-    let request = request(&args).map_err(|error| Refused(anyhow!("{error:#}")))?;
+    let request = args.request.request().map_err(Refused)?;
     let scan = CreateScan {
         appliance: args.appliance,
         name: args.name,
@@ -238,41 +196,6 @@ async fn look(client: &Client, id: JobId) -> Result<Job, ClientError> {
             Err(error) => return Err(error),
         }
     }
-}
-
-fn request(args: &ScanArgs) -> anyhow::Result<ScanRequest> {
-    let mut targets = TargetList::default();
-    args.targets.iter().for_each(|target| targets.push(target));
-    for file in &args.targets_file {
-        targets.push_file(file)?;
-    }
-    let mut exclude = TargetList::default();
-    args.exclude.iter().for_each(|list| exclude.push_list(list));
-    for file in &args.exclude_file {
-        exclude.push_file(file)?;
-    }
-    let targets = targets.into_targets()?;
-    if targets.is_empty() {
-        return Err(anyhow!(
-            "there is nothing to scan: name a target, or a file of them with -f"
-        ));
-    }
-    let default = ScanRequest::default();
-    Ok(ScanRequest {
-        targets,
-        exclude: exclude.into_targets()?,
-        ports: args.ports.clone().unwrap_or(default.ports),
-        exclude_ports: args.exclude_ports.clone(),
-        trunk: args.trunk.as_deref().map(read_trunk).transpose()?,
-        rate_pps: args.rate.map_or(default.rate_pps, pps),
-        bandwidth_bps: args.bandwidth,
-        passes: args.passes,
-        discovery: args.discovery.clone(),
-        show: args.show.clone(),
-        seed: args.seed,
-        max_time_s: args.max_time.map(|time| time.as_secs()),
-        ..ScanRequest::default()
-    })
 }
 
 fn lost_contact(text: &str) -> Result<OnLostContact, String> {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 
-use crate::harness::{Said, in_namespace, ip, run, sonde};
+use crate::harness::{Said, in_namespace, ip, run, sonde, succeed};
 
 /// One line on stderr, with all of `parts` in it, nothing on stdout, and this exit status.
 #[track_caller]
@@ -90,6 +90,35 @@ fn an_output_that_can_not_be_written() {
         "found.docx",
     ]));
     refused(&said, 2, &["found.docx", ".jsonl"]);
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error_and_a_full_disk_is_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let lab = folder.path().join("lab.toml");
+    fs::write(&lab, succeed(&mut sonde(["lab", "show", "--toml"]))).unwrap();
+    let lab = lab.to_str().unwrap();
+    for arguments in [
+        &["lab", "show", lab][..],
+        &["lab", "show", "--toml", lab],
+        &[
+            "scan",
+            "--dry-run",
+            "--link",
+            "connect",
+            "127.0.0.1",
+            "-p",
+            "-",
+        ],
+    ] {
+        let (reader, closed) = std::io::pipe().unwrap();
+        drop(reader);
+        let said = run(sonde(arguments).stdout(closed));
+        assert_eq!((said.status, &*said.stderr), (Some(0), ""), "{arguments:?}");
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let said = run(sonde(arguments).stdout(full));
+        refused(&said, 1, &["stdout can't be written", "No space left"]);
+    }
 }
 
 #[test]

@@ -85,14 +85,9 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Prints data; whoever reads may have seen enough (`| head`).
+/// Prints data, a line or more.
 fn print(text: &str) -> anyhow::Result<()> {
-    match writeln!(std::io::stdout(), "{text}") {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(error).context("stdout can't be written")
-        }
-        _ => Ok(()),
-    }
+    super::print_data(|out| writeln!(out, "{text}"))
 }
 
 /// A table for people.

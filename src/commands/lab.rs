@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, setsid};
 use sonde_lab::{Behaviour, Lab, LabFolder, Machine, TRUNK, Topology, enter_namespaces};
 
-use super::Refused;
+use super::{Refused, print_data};
 
 /// Arguments of `sonde lab`.
 #[derive(clap::Args)]
@@ -246,7 +246,7 @@ fn show(file: Option<&Path>, as_toml: bool) -> anyhow::Result<ExitCode> {
     let lab_file = folder.lab_file();
     let topology = read(if running { Some(&lab_file) } else { file })?;
     if as_toml {
-        io::stdout().write_all(topology.to_toml().as_bytes())?;
+        print_data(|out| out.write_all(topology.to_toml().as_bytes()))?;
         return Ok(ExitCode::SUCCESS);
     }
     if !running && file.is_none() {
@@ -293,9 +293,11 @@ fn describe(topology: &Topology, up: Option<&LabFolder>) -> anyhow::Result<()> {
     for machine in &machines {
         table.add_row(row(machine));
     }
-    let mut out = io::stdout().lock();
-    writeln!(out, "{table}")?;
-    if let Some(folder) = up {
+    print_data(|out| {
+        writeln!(out, "{table}")?;
+        let Some(folder) = up else {
+            return Ok(());
+        };
         let sonde = std::env::args()
             .next()
             .unwrap_or_else(|| "sonde".to_owned());
@@ -306,9 +308,8 @@ fn describe(topology: &Topology, up: Option<&LabFolder>) -> anyhow::Result<()> {
             "\nScan it:        {sonde} lab exec -- {sonde} scan --interface {TRUNK} --trunk {trunk} -f {targets}\n\
              Look around:    {sonde} lab exec -- sh\n\
              Take it down:   {sonde} lab down"
-        )?;
-    }
-    Ok(())
+        )
+    })
 }
 
 fn row(machine: &Machine<'_>) -> [String; 5] {

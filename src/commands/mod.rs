@@ -1,7 +1,8 @@
 //! One file a subcommand: arguments in, one call into a room, a message or data out.
 
-use std::io::IsTerminal as _;
+use std::io::{self, BufWriter, ErrorKind, IsTerminal as _, StdoutLock, Write as _};
 
+use anyhow::Context as _;
 use tracing_subscriber::EnvFilter;
 
 pub(crate) mod agent;
@@ -31,7 +32,23 @@ pub(crate) fn log() {
     // A second start in one process keeps the first.
     let _kept = tracing_subscriber::fmt()
         .with_env_filter(filter.unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn")))
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
         .try_init();
+}
+
+/// What [`print_data`] buffers: dry runs print millions of lines.
+const PRINT_BUFFER: usize = 64 << 10;
+
+/// Writes data to stdout. Whoever reads may have seen enough (`| head`): a closed pipe ends it quietly.
+pub(crate) fn print_data(
+    write: impl FnOnce(&mut BufWriter<StdoutLock<'static>>) -> io::Result<()>,
+) -> anyhow::Result<()> {
+    let mut out = BufWriter::with_capacity(PRINT_BUFFER, io::stdout().lock());
+    match write(&mut out).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(error).context("stdout can't be written")
+        }
+        _ => Ok(()),
+    }
 }

@@ -21,7 +21,7 @@ use sonde_scanner::sink::FileSink;
 use sonde_scanner::stop::Stop;
 
 use self::request::RequestArgs;
-use super::Refused;
+use super::{Refused, print_data};
 
 /// Ended early with partial results: time limit.
 const EXIT_PARTIAL: u8 = 3;
@@ -202,15 +202,11 @@ fn warn_of_new_files(specs: &[OutputSpec], marks: &[sonde_scanner::checkpoint::O
 /// Prints every probe of the plan, in order.
 fn dry_run(request: &ScanRequest) -> anyhow::Result<ExitCode> {
     let plan = Scan::plan_only(request, &Policy::default()).map_err(scan_error)?;
-    let mut out = std::io::BufWriter::with_capacity(64 << 10, std::io::stdout().lock());
-    let print =
-        sonde_core::dryrun::DryRun::new(&plan).try_for_each(|probe| writeln!(out, "{probe}"));
-    match print.and_then(|()| out.flush()) {
-        // Whoever read has seen enough: `| head`.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-        Err(error) => Err(error).context("the probes can't be printed"),
-        Ok(()) => Ok(ExitCode::SUCCESS),
-    }
+    print_data(|out| {
+        let mut probes = sonde_core::dryrun::DryRun::new(&plan);
+        probes.try_for_each(|probe| writeln!(out, "{probe}"))
+    })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Says how it ended and, when early, how to go on.

@@ -144,6 +144,17 @@ fn follow(run: Run, tell: &impl Fn(News)) -> Result<WorkerEnd, RunError> {
         request.seed = header.request.seed;
     }
     request.resume = sorter.checkpoint().cloned();
+    let time_limit = request
+        .max_time_s
+        .map(|limit| time_left(limit, &sorter, OffsetDateTime::now_utc()));
+    if time_limit == Some(Duration::ZERO) && sorter.header().is_some() {
+        // As a worker ends at its limit.
+        append_summary(&stream, sorter.summary_of_a_part(OffsetDateTime::now_utc()))?;
+        stream.sync()?;
+        return Ok(WorkerEnd::Finished);
+    }
+    // The request counts whole seconds.
+    request.max_time_s = time_limit.map(|left| left.as_secs_f64().ceil() as u64);
     let time_limit = request.max_time_s.map(Duration::from_secs);
     let socket = connect(&path, &request, &stopper)?;
     tell(News::Started);
@@ -183,6 +194,15 @@ fn follow(run: Run, tell: &impl Fn(News)) -> Result<WorkerEnd, RunError> {
         }
     }
     Err(RunError::Gone)
+}
+
+/// What is left of `limit` seconds since the first worker began, by the wall clock; all of it if that is yet to
+/// come, or if the clock was set back behind its beginning.
+fn time_left(limit: u64, sorter: &Sorter, now: OffsetDateTime) -> Duration {
+    let since = sorter.header().map_or(Duration::ZERO, |header| {
+        (now - header.started).try_into().unwrap_or(Duration::ZERO)
+    });
+    Duration::from_secs(limit).saturating_sub(since)
 }
 
 /// Why a spool can't be completed.

@@ -29,7 +29,17 @@ fn summary(complete: bool) -> String {
     .unwrap()
 }
 
+/// The header of a scan that began so many seconds ago.
+fn header_of(seconds: i64) -> String {
+    let began = OffsetDateTime::now_utc() - time::Duration::seconds(seconds);
+    let began = began
+        .format(&time::format_description::well_known::Rfc3339)
+        .unwrap();
+    HEADER.replace("2026-01-01T00:00:00Z", &began)
+}
+
 struct Fixture {
+    max_time_s: Option<u64>,
     dir: tempfile::TempDir,
     spool: Spool,
     key: Key,
@@ -45,6 +55,7 @@ impl Fixture {
             attempt: 1,
         };
         Self {
+            max_time_s: None,
             dir,
             spool,
             key,
@@ -60,6 +71,7 @@ impl Fixture {
         let stream = self.spool.stream(self.key).unwrap();
         let request = ScanRequest {
             targets: vec!["10.1.0.0/24".to_owned()],
+            max_time_s: self.max_time_s,
             ..ScanRequest::default()
         };
         let (sender, news) = mpsc::channel();
@@ -161,6 +173,58 @@ fn one_that_dies_is_followed_by_one_that_goes_on() {
     assert_eq!(lines[..4], [HEADER.to_owned(), port(1), port(2), port(3)]);
     assert_eq!(lines.len(), 5);
     assert!(lines[4].contains(r#""open":3"#), "{}", lines[4]);
+}
+
+#[test]
+fn one_that_goes_on_has_the_time_that_is_left() {
+    let mut fixture = Fixture::new();
+    fixture.max_time_s = Some(100);
+    fixture.run(|request, peer| {
+        assert_eq!(request.max_time_s, Some(100));
+        say(peer, &[&header_of(40), &port(1), CHECKPOINT]);
+    });
+    let news = fixture.run(|request, peer| {
+        let left = request.max_time_s.unwrap();
+        assert!((30..=60).contains(&left), "{left} s");
+        say(peer, &[HEADER, &summary(true)]);
+    });
+    assert_eq!(*news.last().unwrap(), News::Ended(WorkerEnd::Finished));
+}
+
+#[test]
+fn without_any_time_left_the_part_is_the_result_and_no_worker_is_asked_for() {
+    let fixture = Fixture::new();
+    fixture.run(|_, peer| say(peer, &[&header_of(3600), &port(1), CHECKPOINT]));
+    let (sender, news) = mpsc::channel();
+    let run_ = Run {
+        socket: fixture.dir.path().join("none.sock"),
+        request: ScanRequest {
+            max_time_s: Some(600),
+            ..ScanRequest::default()
+        },
+        stream: fixture.spool.stream(fixture.key).unwrap(),
+        stopper: Stopper::default(),
+    };
+    run(run_, |n| sender.send(n).unwrap());
+    assert_eq!(news.recv().unwrap(), News::Ended(WorkerEnd::Finished));
+    let lines = fixture.lines();
+    assert_eq!(lines.len(), 3);
+    assert!(
+        lines[2].contains(r#""complete":false"#) && lines[2].contains(r#""open":1"#),
+        "{}",
+        lines[2]
+    );
+}
+
+#[test]
+fn a_clock_set_back_takes_no_time_away() {
+    let mut fixture = Fixture::new();
+    fixture.max_time_s = Some(100);
+    fixture.run(|_, peer| say(peer, &[&header_of(-5000), CHECKPOINT]));
+    fixture.run(|request, peer| {
+        assert_eq!(request.max_time_s, Some(100));
+        say(peer, &[HEADER, &summary(true)]);
+    });
 }
 
 #[test]

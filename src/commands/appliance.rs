@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use sonde_agent::agent::Options;
 use sonde_agent::supervisor;
 
@@ -48,7 +49,8 @@ impl From<Place> for Options {
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     log();
-    match supervisor::run(&args.place.into()) {
+    let program = std::env::current_exe().context("the program does not find itself")?;
+    match supervisor::run(&args.place.into(), &program) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) if error.is_refusal() => Err(Refused(error.into()).into()),
         Err(error) => Err(error.into()),

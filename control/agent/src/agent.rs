@@ -32,6 +32,8 @@ use crate::worker::chain;
 const CAPACITY: usize = 2;
 /// A poll follows so soon when another request is answered while polls are not.
 const HURRY: Duration = Duration::from_secs(2);
+/// Jobs have so long to come to rest when the agent is to end; the supervisor waits longer.
+const SUSPEND_MAX: Duration = Duration::from_secs(5);
 /// Share of the disk the spool may take, in percent, if nothing is configured.
 const DISK_PERCENT: u64 = 20;
 
@@ -130,10 +132,12 @@ pub fn run(options: &Options) -> Result<(), AgentError> {
         let mut int = signal(SignalKind::interrupt()).map_err(io("listen to signals"))?;
         let mut agent = Agent::open(options, config, url)?;
         tokio::select! {
-            outcome = agent.work() => outcome,
-            _ = term.recv() => Ok(()),
-            _ = int.recv() => Ok(()),
+            outcome = agent.work() => return outcome,
+            _ = term.recv() => {}
+            _ = int.recv() => {}
         }
+        agent.suspend().await;
+        Ok(())
     });
     // Threads that wait for the disk or a worker do not keep it: everything acknowledged is durable.
     runtime.shutdown_background();
@@ -293,6 +297,23 @@ impl Agent {
                 Ok(()) = health.changed() => {}
                 () = self.clock.sleep_until(polling.poll_timeout()) => {}
             }
+        }
+    }
+
+    /// Workers pause, and what they found is on the disk. One that takes too long is left behind: the next start
+    /// goes on from its last checkpoint.
+    async fn suspend(&mut self) {
+        for job in self.jobs.values() {
+            let _over = job.events.send(Event::Suspend);
+        }
+        let (jobs, changed) = (&self.jobs, &self.changed);
+        let quiet = async {
+            while jobs.values().any(|job| !job.view.get().over) {
+                changed.notified().await;
+            }
+        };
+        if tokio::time::timeout(SUSPEND_MAX, quiet).await.is_err() {
+            tracing::warn!("a scan does not pause in time: it goes on from its last checkpoint");
         }
     }
 

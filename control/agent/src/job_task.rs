@@ -59,6 +59,8 @@ pub enum Event {
     Cancel,
     /// It can't go on.
     Fail(String),
+    /// The box is about to be switched off.
+    Suspend,
     /// Its lease has news.
     Lease(lease::News),
     /// Its worker has news.
@@ -120,7 +122,7 @@ pub fn spawn(context: Arc<Context>, attempt: Attempt, restored: bool) -> Handle 
 /// Why a job's task gives up.
 #[derive(Debug, thiserror::Error)]
 enum DriveError {
-    #[error("the spool can not be opened: {0}")]
+    #[error("the spool can not be opened or written: {0}")]
     Spool(std::io::Error),
     #[error("{0}")]
     Read(String),
@@ -186,6 +188,11 @@ async fn drive(
         if task.job.is_over() {
             return Ok(());
         }
+        if task.job.is_quiet() {
+            let stream = task.stream.clone();
+            let synced = blocking(move || stream.sync().map_err(std::io::Error::other)).await;
+            return synced.map_err(DriveError::Spool);
+        }
         tokio::select! {
             Some(event) = inbox.recv() => task.handle(event),
             Ok(()) = durable.changed() => {
@@ -222,6 +229,7 @@ impl Task<'_> {
         match event {
             Event::Cancel => self.job.cancel(),
             Event::Fail(why) => self.job.fail(why),
+            Event::Suspend => self.job.suspend(),
             Event::Lease(news) => self.job.handle_lease(now, news),
             Event::Worker(worker::News::Started) => self.job.handle_worker_started(),
             Event::Worker(worker::News::Checkpoint) => self.job.handle_checkpoint(),

@@ -66,11 +66,12 @@ impl SuperviseError {
     }
 }
 
-/// Runs until SIGTERM or SIGINT, or until the agent says that it can't be configured so.
+/// Runs until SIGTERM or SIGINT, or until the agent says that it can't be configured so. `program` is `sonde`,
+/// which it starts as agent and as workers.
 ///
 /// # Errors
 /// [`SuperviseError`] when it can't start.
-pub fn run(options: &Options) -> Result<(), SuperviseError> {
+pub fn run(options: &Options, program: &Path) -> Result<(), SuperviseError> {
     agent::check(options)?;
     let paths = Paths::new(options.state.as_deref());
     store::make_dir(&paths.state)?;
@@ -82,7 +83,7 @@ pub fn run(options: &Options) -> Result<(), SuperviseError> {
         .build();
     runtime.map_err(io("start a runtime"))?.block_on(async {
         let listener = UnixListener::from_std(listener).map_err(io("listen"))?;
-        supervise(options, listener).await
+        supervise(options, program, listener).await
     })
 }
 
@@ -108,14 +109,17 @@ fn lock(paths: &Paths) -> Result<File, SuperviseError> {
     Ok(file)
 }
 
-async fn supervise(options: &Options, listener: UnixListener) -> Result<(), SuperviseError> {
+async fn supervise(
+    options: &Options,
+    program: &Path,
+    listener: UnixListener,
+) -> Result<(), SuperviseError> {
     let io = |action| move |source| SuperviseError::Io { action, source };
-    let program = std::env::current_exe().map_err(io("find its own program"))?;
     let mut term = signal(SignalKind::terminate()).map_err(io("listen to signals"))?;
     let mut int = signal(SignalKind::interrupt()).map_err(io("listen to signals"))?;
     let clock = Clock::start();
     let mut backoff = Backoff::new(Duration::from_millis(100), RESTART_MAX, clock::seed());
-    let mut agent = start_agent(&program, options).map_err(io("start the agent"))?;
+    let mut agent = start_agent(program, options).map_err(io("start the agent"))?;
     let mut started = std::time::Instant::now();
     let mut workers: HashMap<u32, Child> = HashMap::new();
     let mut restart_at = None;
@@ -133,7 +137,7 @@ async fn supervise(options: &Options, listener: UnixListener) -> Result<(), Supe
                 restart_at = Some(clock.after(wait));
             }
             () = clock.sleep_until(restart_at), if restart_at.is_some() => {
-                match start_agent(&program, options) {
+                match start_agent(program, options) {
                     Ok(child) => (agent, restart_at) = (child, None),
                     Err(error) => {
                         tracing::error!(%error, "the agent can not be started");
@@ -144,7 +148,7 @@ async fn supervise(options: &Options, listener: UnixListener) -> Result<(), Supe
             }
             accepted = listener.accept() => match accepted {
                 Ok((connection, _)) if workers.len() < WORKERS_MAX => {
-                    match start_worker(&program, options, connection) {
+                    match start_worker(program, options, connection) {
                         Ok(child) => {
                             if let Some(pid) = child.id() {
                                 workers.insert(pid, child);
@@ -265,12 +269,12 @@ mod tests {
         let run_with = |text: &str| {
             std::fs::write(&config, text).unwrap();
             let state = Some(dir.path().join("state"));
-            run(&Options {
+            let options = Options {
                 config: Some(config.clone()),
                 state,
                 cloud: None,
-            })
-            .unwrap_err()
+            };
+            run(&options, Path::new("/nonexistent")).unwrap_err()
         };
         let none = run_with("");
         assert!(

@@ -87,6 +87,7 @@ pub struct Job {
     conclude: bool,
     forget: bool,
     over: bool,
+    suspended: bool,
     backoff: Backoff,
     deaths: Backoff,
     upload: Upload,
@@ -107,6 +108,7 @@ impl Job {
             conclude: false,
             forget: false,
             over: false,
+            suspended: false,
             backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(30), seed),
             deaths: Backoff::new(Duration::from_millis(100), Duration::from_secs(10), !seed),
             upload: Upload::new(now, seed.rotate_left(32)),
@@ -155,6 +157,11 @@ impl Job {
         self.over
     }
 
+    /// Suspended, and nothing is under way any more that the next start would miss.
+    pub fn is_quiet(&self) -> bool {
+        self.suspended && !self.unwritten && matches!(self.worker, Worker::None(_))
+    }
+
     /// A worker is scanning, or soon will be.
     pub fn is_scanning(&self) -> bool {
         !self.forget && matches!(self.state, JobState::Accepted | JobState::Running)
@@ -173,6 +180,9 @@ impl Job {
         if self.unwritten {
             self.unwritten = false;
             return Some(Action::Persist);
+        }
+        if self.suspended {
+            return self.poll_suspended();
         }
         if self.forget {
             return self.poll_forget();
@@ -206,6 +216,15 @@ impl Job {
         }
     }
 
+    fn poll_suspended(&mut self) -> Option<Action> {
+        if self.worker != Worker::Running {
+            return None;
+        }
+        let pausing = self.ending.is_none() && !self.forget;
+        self.worker = Worker::Stopping { pausing };
+        Some(Action::Stop { pausing })
+    }
+
     fn poll_worker(&mut self, now: Instant) -> Option<Action> {
         let pause = !self.contact && self.on_lost_contact == OnLostContact::Pause;
         match self.worker {
@@ -231,6 +250,9 @@ impl Job {
 
     /// When to ask [`Self::poll_action`] again, if nothing happens before.
     pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.suspended {
+            return None;
+        }
         let accept = self.accept.filter(|_| !self.accepting);
         let start = match self.worker {
             Worker::None(at) if self.contact || self.on_lost_contact != OnLostContact::Pause => at,
@@ -283,6 +305,12 @@ impl Job {
         }
     }
 
+    /// The box is about to be switched off: the worker pauses, and nothing else is begun. [`Job::is_quiet`] tells
+    /// when that is done; the next start goes on from the ledger and the spool.
+    pub fn suspend(&mut self) {
+        self.suspended = true;
+    }
+
     /// It can not go on.
     pub fn fail(&mut self, why: String) {
         if self.ending.is_none() && !self.forget {
@@ -332,6 +360,8 @@ impl Job {
         match end {
             WorkerEnd::Finished => self.end(Outcome::Finished, None),
             WorkerEnd::Refused(why) => self.end(Outcome::Failed, Some(why)),
+            // Its state stays what the next start is to go on with.
+            _ if self.suspended => {}
             _ if before == (Worker::Stopping { pausing: true }) => {
                 self.enter(JobState::Paused);
                 self.worker = Worker::None(self.contact.then_some(now));

@@ -33,6 +33,7 @@ enum Fault {
     Repeat,
     KillWorker,
     KillAgent,
+    SwitchOff,
     LoseContact,
     RegainContact,
     Cancel,
@@ -125,6 +126,7 @@ impl World {
         match fault {
             Fault::KillWorker => self.end_worker(WorkerEnd::Died("killed".to_owned())),
             Fault::KillAgent => self.restart(),
+            Fault::SwitchOff => self.switch_off(),
             Fault::LoseContact => self.job.handle_lease(self.now, News::Lost),
             Fault::RegainContact => self.job.handle_lease(self.now, News::Regained),
             Fault::Cancel => self.job.handle_lease(self.now, News::Cancel),
@@ -261,6 +263,22 @@ impl World {
         self.job.handle_uploaded();
     }
 
+    /// The agent is asked to end, and started again.
+    fn switch_off(&mut self) {
+        self.job.suspend();
+        while let Some(action) = self.job.poll_action(self.now) {
+            assert!(matches!(action, Action::Persist | Action::Stop { .. }));
+            self.act(&action, Fault::None);
+        }
+        assert!(self.job.is_quiet() || self.job.is_over());
+        let lines = self.lines.len();
+        self.restart();
+        assert!(
+            self.lines.len() == lines || self.job.is_over(),
+            "all it found is kept"
+        );
+    }
+
     /// The agent dies: what was not durable is gone, and so is the worker.
     fn restart(&mut self) {
         if self.job.is_over() {
@@ -286,6 +304,7 @@ fn fault() -> impl Strategy<Value = Fault> {
         3 => Just(Fault::Repeat),
         2 => Just(Fault::KillWorker),
         2 => Just(Fault::KillAgent),
+        2 => Just(Fault::SwitchOff),
         1 => Just(Fault::LoseContact),
         1 => Just(Fault::RegainContact),
     ]

@@ -13,8 +13,10 @@ use sonde_protocol::device::{OnLostContact, Outcome};
 use crate::cloud::{Cloud, State};
 use crate::worker::{Workers, finding};
 
-const STATE: &str = "SONDE_TEST_AGENT_STATE";
-const CLOUD: &str = "SONDE_TEST_AGENT_CLOUD";
+pub(crate) const STATE: &str = "SONDE_TEST_AGENT_STATE";
+pub(crate) const CLOUD: &str = "SONDE_TEST_AGENT_CLOUD";
+/// Names the process with which a test's process ends.
+pub(crate) const PARENT: &str = "SONDE_TEST_PARENT";
 
 /// Not a test of its own: the process the others start and kill.
 #[test]
@@ -22,14 +24,27 @@ fn agent_process() {
     let (Ok(state), Ok(cloud)) = (std::env::var(STATE), std::env::var(CLOUD)) else {
         return;
     };
-    let config = Path::new(&state).join("appliance.toml");
-    std::fs::write(&config, "[lan]\ninterface = \"lo\"\n").unwrap();
-    let options = Options {
+    bind_to_parent();
+    agent::run(&options(Path::new(&state), cloud)).unwrap();
+}
+
+pub(crate) fn options(state: &Path, cloud: String) -> Options {
+    let config = state.join("appliance.toml");
+    if !config.exists() {
+        std::fs::write(&config, "[lan]\ninterface = \"lo\"\n").unwrap();
+    }
+    Options {
         config: Some(config),
-        state: Some(state.into()),
+        state: Some(state.to_owned()),
         cloud: Some(cloud),
-    };
-    agent::run(&options).unwrap();
+    }
+}
+
+/// Leaves nothing behind when whoever started this process is killed.
+pub(crate) fn bind_to_parent() {
+    if let Ok(parent) = std::env::var(PARENT) {
+        sonde_agent::privileges::bind_to(parent.parse().unwrap()).unwrap();
+    }
 }
 
 /// Killed when dropped.
@@ -100,7 +115,7 @@ impl Fixture {
     }
 }
 
-fn request() -> ScanRequest {
+pub(crate) fn request() -> ScanRequest {
     ScanRequest {
         targets: vec!["10.1.0.0/24@100".to_owned()],
         ..ScanRequest::default()
@@ -117,7 +132,7 @@ fn lines(state: &State) -> Vec<String> {
     state.records.values().map(text).collect()
 }
 
-fn assert_whole(state: &State, findings: u16) {
+pub(crate) fn assert_whole(state: &State, findings: u16) {
     let lines = lines(state);
     assert!(lines[0].starts_with(r#"{"type":"scan""#));
     let found: Vec<String> = (0..findings).map(finding).collect();

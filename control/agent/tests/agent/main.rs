@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's fixtures fail with the test")]
 
+mod appliance;
 mod cloud;
 mod jobs;
 mod tls;

@@ -109,6 +109,6 @@ pub(crate) fn finding(n: u16) -> String {
     )
 }
 
-fn json(observation: &Observation) -> String {
+pub(crate) fn json(observation: &Observation) -> String {
     serde_json::to_string(observation).unwrap()
 }

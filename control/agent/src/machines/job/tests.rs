@@ -51,6 +51,42 @@ fn a_job_goes_all_the_way() {
 }
 
 #[test]
+fn suspended_it_pauses_its_worker_and_begins_nothing() {
+    for end in [
+        WorkerEnd::Stopped,
+        WorkerEnd::Died("gone".to_owned()),
+        WorkerEnd::Finished,
+    ] {
+        let mut job = running(OnLostContact::Continue);
+        job.upload().handle_durable(5);
+        assert!(!job.is_quiet());
+        job.suspend();
+        let stop = Action::Stop { pausing: true };
+        assert_eq!(actions(&mut job, at(1)), [stop]);
+        assert!(!job.is_quiet(), "the worker is still there");
+        let finished = end == WorkerEnd::Finished;
+        job.handle_worker_ended(at(2), end);
+        let written = actions(&mut job, at(99));
+        assert_eq!(written, vec![Action::Persist; usize::from(finished)]);
+        assert_eq!(job.state(), JobState::Running, "as the next start finds it");
+        assert!(job.is_quiet() && !job.is_over());
+        assert_eq!(job.poll_timeout(), None);
+    }
+}
+
+#[test]
+fn suspended_while_it_ends_it_keeps_its_ending() {
+    let mut job = running(OnLostContact::Continue);
+    job.cancel();
+    job.suspend();
+    let stop = Action::Stop { pausing: false };
+    assert_eq!(actions(&mut job, at(1)), [Action::Persist, stop]);
+    job.handle_worker_ended(at(2), WorkerEnd::Stopped);
+    assert_eq!(actions(&mut job, at(2)), []);
+    assert!(job.is_quiet());
+}
+
+#[test]
 fn acceptance_is_repeated_until_answered() {
     let mut job = Job::offered(OnLostContact::Continue, at(0), 1);
     actions(&mut job, at(0));

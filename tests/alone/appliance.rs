@@ -1,8 +1,8 @@
 //! The appliance as the network and its people see it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::alone;
 use crate::harness::{run, wait_for};
@@ -32,6 +32,39 @@ fn no_port_is_open_on_the_appliance() {
         });
         assert!(most >= 3, "only {most} processes were looked at");
     });
+}
+
+#[test]
+fn switched_off_in_mid_scan_it_goes_on_when_switched_on() {
+    alone(
+        "appliance::switched_off_in_mid_scan_it_goes_on_when_switched_on",
+        || {
+            let mut platform = Platform::up(str::to_owned);
+            let id = platform.ask_for_scan();
+            wait_for("the scan to run", Duration::from_secs(60), || {
+                platform.state_of(&id).filter(|state| state == "running")
+            });
+            let family = descendants_of(platform.appliance_pid());
+            assert!(family.len() >= 3, "supervisor, agent, worker: {family:?}");
+            let asked = Instant::now();
+            let status = platform.terminate();
+            let took = asked.elapsed();
+            assert!(status.success(), "{status}");
+            assert!(took < Duration::from_secs(8), "{took:?}");
+            let alive = |pid: &u32| fs::exists(format!("/proc/{pid}")).unwrap();
+            assert!(!family.iter().any(alive), "somebody is left of {family:?}");
+            platform.start_again();
+            let limit = Duration::from_secs(60);
+            assert_eq!(platform.wait_for_end(&id, limit), "committed");
+            let found = platform.open_ports(&id);
+            let once: BTreeSet<_> = found.iter().cloned().collect();
+            assert_eq!(once.len(), found.len(), "a port is there twice: {found:?}");
+            assert_eq!(once, platform.truth());
+            let logs = platform.logs();
+            assert!(!logs.contains("does not pause in time"), "{logs}");
+            eprintln!("switched off within {took:?}");
+        },
+    );
 }
 
 #[test]

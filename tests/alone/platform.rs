@@ -6,7 +6,7 @@ use std::io::{BufRead as _, BufReader};
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -200,6 +200,16 @@ impl Platform {
             return false;
         };
         kill_process(Pid::from_raw(child.cast_signed()).unwrap(), Signal::KILL).is_ok()
+    }
+
+    /// SIGTERM to the appliance; how it ended. [`Self::start_again`] has another on the same data.
+    pub(crate) fn terminate(&mut self) -> ExitStatus {
+        kill_process(Pid::from_child(&self.appliance), Signal::TERM).unwrap();
+        self.appliance.wait().unwrap()
+    }
+
+    pub(crate) fn start_again(&mut self) {
+        self.appliance = start_appliance(self.folder.path());
     }
 
     fn activation_code(&self) -> String {

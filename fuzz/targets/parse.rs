@@ -9,9 +9,13 @@ fuzz_target!(|bytes: &[u8]| {
     for checksums in [Checksums::Verify, Checksums::Trust] {
         match parse(bytes, checksums) {
             Ok(packet) => match packet.body {
-                Body::Tcp(segment) => assert!(segment.options.len() + segment.payload.len() < bytes.len()),
+                Body::Tcp(segment) => {
+                    assert!(segment.options.len() + segment.payload.len() < bytes.len())
+                }
                 Body::Udp(datagram) => assert!(datagram.payload.len() < bytes.len()),
-                Body::RouterAdvertisement(router) => assert!(router.prefixes().count() < bytes.len()),
+                Body::RouterAdvertisement(router) => {
+                    assert!(router.prefixes().count() < bytes.len())
+                }
                 _ => {}
             },
             Err(reason) => assert!(reason.is_of_parser()),

@@ -13,7 +13,7 @@ use sonde_agent::spool::entry::Kind;
 use sonde_agent::spool::{Key, Spool, disk};
 use sonde_core::cookie::{Cookies, Question};
 use sonde_core::order::Order;
-use sonde_core::plan::{Environment, Plan};
+use sonde_core::plan::{Environment, Lan, Plan};
 use sonde_core::policy::Policy;
 use sonde_core::probe::{Probe, ProbeKind};
 use sonde_core::request::ScanRequest;
@@ -22,8 +22,34 @@ use sonde_core::trunk::TrunkConfig;
 use sonde_protocol::ids::JobId;
 use sonde_wire::{Checksums, MacAddr, VlanId};
 
-criterion_group!(benches, order, cookie, template, parse, spool);
+criterion_group!(benches, plan, order, cookie, template, parse, spool);
 criterion_main!(benches);
+
+/// A request for every port of every IPv4 address, on its way to being a plan.
+fn plan(criterion: &mut Criterion) {
+    let request = ScanRequest {
+        targets: vec!["0.0.0.0/0".into()],
+        ports: "-".into(),
+        seed: Some(7),
+        ..ScanRequest::default()
+    };
+    let environment = Environment {
+        mac: MacAddr([2, 0, 0, 0, 0, 1]),
+        lan: Lan {
+            ipv4: Some((Ipv4Addr::new(192, 0, 2, 2), 24)),
+            gateway4: Some(Ipv4Addr::new(192, 0, 2, 1)),
+            ..Lan::default()
+        },
+        ..Environment::default()
+    };
+    let policy = Policy::default();
+    criterion
+        .benchmark_group("plan")
+        .bench_function("internet", |bencher| {
+            bencher.iter(|| Plan::new(black_box(&request), &environment, &policy).is_ok());
+        });
+    assert!(Plan::new(&request, &environment, &policy).is_ok());
+}
 
 /// Every port of every IPv4 address: one position to the unit that stands there.
 fn order(criterion: &mut Criterion) {

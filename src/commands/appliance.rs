@@ -32,7 +32,7 @@ pub(crate) struct Place {
     /// Folder of key, settings, results and sockets [default: /var/lib/sonde, sockets in /run/sonde]
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
-    /// The cloud [default: [cloud] url in the configuration]
+    /// The cloud [default: `[cloud] url` in the configuration]
     #[arg(long, value_name = "URL")]
     cloud: Option<String>,
 }

@@ -23,7 +23,7 @@ Example:
 
 Exit status: 0 done, 1 failed, 2 refused, 3 ended early with partial results.")]
 pub(crate) struct Args {
-    /// The appliance's configuration; its [policy] is what no request can widen
+    /// The appliance's configuration; its `[policy]` is what no request can widen
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Process id of the supervisor, with which it ends

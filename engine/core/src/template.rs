@@ -398,7 +398,10 @@ mod tests {
         let mut frame = [0xa5; FRAME_MAX + 2];
         let length = templates.fill(&probe, &mut frame);
         let tagged = route.vlan.is_some();
-        assert_eq!(length, frame_length(probe.kind, probe.dst.is_ipv6(), tagged));
+        assert_eq!(
+            length,
+            frame_length(probe.kind, probe.dst.is_ipv6(), tagged)
+        );
         // An untagged header is written as long as a tagged one: nothing behind the frame may change.
         assert_eq!(frame[length..], [0xa5; FRAME_MAX + 2][length..]);
         let oracle = SlicedPacket::from_ethernet(&frame[..length]).unwrap();

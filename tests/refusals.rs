@@ -219,3 +219,19 @@ fn a_cloud_that_is_not_there() {
     command.stdin(fs::File::open(&password).unwrap());
     refused(&run(&mut command), 1, &["https://127.0.0.1:1"]);
 }
+
+#[test]
+fn a_certificate_that_can_not_be_pinned() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("appliance.toml");
+    for (key, value) in [("fingerprint", "abc"), ("ca_file", "/nowhere/ca.pem")] {
+        let text = format!("[cloud]\nurl = \"https://127.0.0.1:1\"\n{key} = \"{value}\"\n");
+        fs::write(&config, text).unwrap();
+        let mut command = sonde(["appliance", "--config"]);
+        command
+            .arg(&config)
+            .arg("--state")
+            .arg(folder.path().join("box"));
+        refused(&run(&mut command), 2, &[key, value]);
+    }
+}

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sonde_core::trunk::TrunkConfig;
-use sonde_pinning::Trust;
+use sonde_pinning::{Seen, Trust, client_config, parse_fingerprint};
 use sonde_protocol::device::{DesiredSettings, JobStatus, PollReply, PollRequest, RefusalReason};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
@@ -113,7 +113,20 @@ pub fn check(options: &Options) -> Result<(Config, String), AgentError> {
     if config.cloud.fingerprint.is_some() && config.cloud.ca_file.is_some() {
         return Err(AgentError::TwoTrusts);
     }
+    check_trust(&config)?;
     Ok((config, url))
+}
+
+/// Whether the certificates a person named can be used at all: otherwise every try would fail alike.
+fn check_trust(config: &Config) -> Result<(), SetupError> {
+    if let Some(text) = &config.cloud.fingerprint {
+        parse_fingerprint(text).map_err(SetupError::Fingerprint)?;
+    }
+    if let Some(path) = &config.cloud.ca_file {
+        let trust = Trust::Authorities(path.clone());
+        client_config(&trust, &Seen::default()).map_err(SetupError::CaFile)?;
+    }
+    Ok(())
 }
 
 /// Runs until SIGTERM or SIGINT.

@@ -46,6 +46,8 @@ pub enum News {
 pub struct Stopper {
     asked: Arc<AtomicU8>,
     socket: Arc<Mutex<Option<UnixStream>>>,
+    /// Where its results go: the thread that reads them may wait there for room.
+    stream: Arc<Mutex<Option<Stream>>>,
 }
 
 const RUNNING: u8 = 0;
@@ -58,6 +60,10 @@ impl Stopper {
         self.asked
             .store(if pausing { PAUSING } else { STOPPING }, Ordering::SeqCst);
         self.half_close();
+        let stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(stream) = stream.as_ref() {
+            stream.wake();
+        }
     }
 
     fn half_close(&self) {
@@ -156,23 +162,27 @@ fn follow(run: Run, tell: &impl Fn(News)) -> Result<WorkerEnd, RunError> {
     // The request counts whole seconds.
     request.max_time_s = time_limit.map(|left| left.as_secs_f64().ceil() as u64);
     let time_limit = request.max_time_s.map(Duration::from_secs);
+    *stopper
+        .stream
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner) = Some(stream.clone());
     let socket = connect(&path, &request, &stopper)?;
     tell(News::Started);
     let started = Instant::now();
     let mut reader = BufReader::with_capacity(1 << 16, socket);
     let mut line = Vec::new();
     while read_line(&mut reader, &mut line)? {
-        let ending = stopper.asked() != RUNNING;
+        let ending = || stopper.asked() != RUNNING;
         match sorter.sort(&line)? {
             Line::Header(header) => {
-                stream.append(Kind::Record, &fitted(&line, *header), ending)?;
+                stream.append_unless(Kind::Record, &fitted(&line, *header), ending)?;
             }
             Line::Result => {
-                stream.append(Kind::Record, &line, ending)?;
+                stream.append_unless(Kind::Record, &line, ending)?;
             }
             Line::Repeated => {}
             Line::Checkpoint => {
-                stream.append(Kind::Checkpoint, &line, ending)?;
+                stream.append_unless(Kind::Checkpoint, &line, ending)?;
                 tell(News::Checkpoint);
             }
             Line::Progress(progress) => tell(News::Progress(progress)),

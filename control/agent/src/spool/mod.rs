@@ -338,6 +338,20 @@ impl Stream {
     /// # Errors
     /// [`SpoolError`]: nothing was appended.
     pub fn append(&self, kind: Kind, payload: &[u8], ending: bool) -> Result<u64, SpoolError> {
+        self.append_unless(kind, payload, || ending)
+    }
+
+    /// As [`Self::append`], for who may come to be `ending` while this waits: whoever makes it so calls
+    /// [`Self::wake`].
+    ///
+    /// # Errors
+    /// [`SpoolError`]: nothing was appended.
+    pub fn append_unless(
+        &self,
+        kind: Kind,
+        payload: &[u8],
+        ending: impl Fn() -> bool,
+    ) -> Result<u64, SpoolError> {
         if payload.len() > entry::PAYLOAD_MAX_BYTES {
             return Err(SpoolError::TooLong {
                 bytes: payload.len(),
@@ -345,7 +359,7 @@ impl Stream {
         }
         let mut state = self.shared.lock();
         loop {
-            let pressed = !ending && self.shared.pressed();
+            let pressed = !ending() && self.shared.pressed();
             let stopping = state.stopping;
             let stream = state
                 .streams
@@ -375,6 +389,14 @@ impl Stream {
             }
             state = self.wait(state, pressed);
         }
+    }
+
+    /// Has whoever waits in [`Self::append_unless`] look again whether it is ending.
+    pub fn wake(&self) {
+        // With the lock nobody is between looking and waiting.
+        let state = self.shared.lock();
+        self.shared.room.notify_all();
+        drop(state);
     }
 
     /// Waits for room; says in the health that a producer waits for the budget.

@@ -48,8 +48,12 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
+        Self::with_budget(1 << 30)
+    }
+
+    fn with_budget(bytes: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let spool = Spool::open(&dir.path().join("spool"), 1 << 30, || disk::best().0).unwrap();
+        let spool = Spool::open(&dir.path().join("spool"), bytes, || disk::best().0).unwrap();
         let key = Key {
             job: JobId::generate(),
             attempt: 1,
@@ -244,6 +248,37 @@ fn stopping_closes_its_input_and_keeps_the_part() {
     });
     assert_eq!(*news.last().unwrap(), News::Ended(WorkerEnd::Stopped));
     assert_eq!(fixture.lines().len(), 3);
+}
+
+/// The reader of its lines waits for room that nobody makes, and is stopped.
+#[test]
+fn one_that_waits_for_room_in_the_spool_can_be_stopped() {
+    let fixture = Fixture::with_budget(1 << 20);
+    let (stopper, mut health) = (fixture.stopper.clone(), fixture.spool.health());
+    let news = fixture.run(move |_, peer| {
+        say(peer, &[HEADER]);
+        std::thread::scope(|scope| {
+            let stopped = scope.spawn(|| (&mut &*peer).read_to_end(&mut Vec::new()));
+            scope.spawn(move || {
+                let mut waits = std::pin::pin!(health.wait_for(|health| health.paused));
+                let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+                while waits.as_mut().poll(&mut context).is_pending() {
+                    std::thread::yield_now();
+                }
+                stopper.stop(false);
+            });
+            let mut n = 0_u32;
+            while !stopped.is_finished() {
+                n += 1;
+                say(
+                    peer,
+                    &[&port(1).replace("10.1.0.9", &std::net::Ipv4Addr::from(n).to_string())],
+                );
+            }
+        });
+        say(peer, &[&summary(false)]);
+    });
+    assert_eq!(*news.last().unwrap(), News::Ended(WorkerEnd::Stopped));
 }
 
 #[test]

@@ -29,8 +29,10 @@ use crate::time::Instant;
 pub(super) const VERSION: u32 = 1;
 /// Fast, and good enough for runs of equal bits.
 const LEVEL: i32 = 1;
-/// More than any state has: a window of 2^32 units. Beyond this it is no checkpoint but a bomb.
-const STATE_MAX: usize = 1 << 30;
+/// More than any state has, bits of a window and hosts. Beyond this it is no checkpoint but a bomb.
+const STATE_MAX: usize = 1 << 28;
+/// Units of the largest window that is gone on with: one bit each is made room for before anything is read.
+const WINDOW_MAX: u64 = 1 << 28;
 
 /// Why a checkpoint can't be gone on from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -130,7 +132,7 @@ pub(super) fn open(plan: &Plan, from: &Checkpoint) -> Result<(u64, Vec<u8>), Res
     }
     let state = zstd::bulk::decompress(&packed, size).map_err(|_| ResumeError::Damaged)?;
     let capacity = Reader(&state).u64()?;
-    if capacity == 0 || capacity > STATE_MAX as u64 * 8 {
+    if capacity == 0 || capacity > WINDOW_MAX {
         return Err(ResumeError::Damaged);
     }
     Ok((capacity, state))
@@ -177,7 +179,7 @@ pub(super) fn read(
     Ok(Rest {
         numbers: Numbers {
             rtt: numbers.rtt.within_reason(),
-            ..numbers
+            counters: numbers.counters.within_reason(),
         },
         listed,
         leaks,
@@ -185,12 +187,19 @@ pub(super) fn read(
 }
 
 /// How many hosts of a checkpoint's state need a place in the table.
-pub(super) fn hosts_in(state: &[u8]) -> Result<usize, ResumeError> {
+pub(super) fn hosts_in(state: &[u8], ports: u32) -> Result<usize, ResumeError> {
     let mut state = Reader(state);
     state.take(8 + 8 + 4 + 8)?;
     let words = state.u32()? as usize;
     state.take(words * 8)?;
-    Ok(state.u32()? as usize)
+    let hosts = state.u32()? as usize;
+    // VLAN, family and IPv4 address, pass and port, number of words, words: memory is made for no more
+    // hosts than there can be bytes of.
+    let shortest = 4 + 1 + 4 + 4 + 4 + 4 + 8 * ports.div_ceil(64) as usize;
+    if hosts > state.0.len() / shortest {
+        return Err(ResumeError::Damaged);
+    }
+    Ok(hosts)
 }
 
 struct Writer(Vec<u8>);

@@ -75,6 +75,36 @@ impl Counters {
         (self.passes > 1 && all > 0).then(|| later as f64 / all as f64)
     }
 
+    /// The counters read back from a checkpoint: none so high that counting on, or a sum of them, could overflow.
+    #[must_use]
+    pub(super) fn within_reason(mut self) -> Self {
+        const MOST: u64 = 1 << 56;
+        for counter in [
+            &mut self.sent_link,
+            &mut self.sent_echo,
+            &mut self.sent_tcp,
+            &mut self.sent_udp,
+            &mut self.sent_rst,
+            &mut self.sent_answers,
+            &mut self.received,
+            &mut self.hosts_up,
+            &mut self.open,
+            &mut self.leaks,
+            &mut self.unreachable,
+            &mut self.probes_done,
+            &mut self.probes_due,
+            &mut self.suppressed,
+            &mut self.resets_dropped,
+            &mut self.hosts_unlisted,
+        ]
+        .into_iter()
+        .chain(&mut self.answered_in_pass)
+        {
+            *counter = (*counter).min(MOST);
+        }
+        self
+    }
+
     #[inline]
     pub(super) fn count_sent(&mut self, kind: ProbeKind) {
         *match kind {
@@ -88,5 +118,25 @@ impl Counters {
 
     pub(super) fn count_answered(&mut self, pass: u32) {
         self.answered_in_pass[(pass as usize).min(PASSES - 1)] += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_counter_of_a_checkpoint_makes_counting_on_overflow() {
+        let most = u64::MAX;
+        let text = format!(
+            "{{\"sent_link\":{most},\"sent_tcp\":{most},\"sent_rst\":{most},\"passes\":2,\
+             \"answered_in_pass\":[{most},{most},{most},{most},{most},{most},{most},{most}]}}"
+        );
+        let read: Counters = serde_json::from_str(&text).unwrap();
+        let mut counters = read.within_reason();
+        counters.count_sent(ProbeKind::Arp);
+        counters.count_answered(0);
+        assert!(counters.sent() > counters.probes());
+        assert!(counters.loss().is_some_and(|loss| loss > 0.8));
     }
 }

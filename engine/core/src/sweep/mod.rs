@@ -139,7 +139,7 @@ impl Sweep {
         let (window_units, state) = checkpoint::open(&plan, from)?;
         config.window_units = window_units;
         let ports = plan.ports().len();
-        let hosts = checkpoint::hosts_in(&state)?;
+        let hosts = checkpoint::hosts_in(&state, ports)?;
         let bits = hosts as u64 * u64::from(ports.div_ceil(64)) * 64;
         let (hosts, bits) = (hosts.max(config.hosts_max), bits.max(config.host_bits));
         let mut sweep = Self::with_hosts(plan, &config, Hosts::new(ports, hosts, bits), now);

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use sonde_core::judge::{Answer, Reply};
 use sonde_core::observation::{HostReason, Proto};
 use sonde_core::plan::{Environment, Plan};
@@ -134,6 +136,28 @@ fn a_checkpoint_is_for_its_own_plan_and_damage_is_noticed() {
         damaged.state = String::from_utf8(state).unwrap();
         // It may by chance still be a state; it must not panic.
         let _ = resume(&damaged);
+    }
+}
+
+#[test]
+fn a_checkpoint_that_claims_more_hosts_than_it_has_bytes_for_is_refused() {
+    let world = World::new(1, Size::default(), FAIR);
+    let plan = world.plan();
+    let good = Driver::new(&plan, config(1)).sweep.checkpoint();
+    let packed = STANDARD.decode(&good.state).unwrap();
+    let mut state = zstd::bulk::decompress(&packed, 1 << 20).unwrap();
+    let words = u32::from_le_bytes(state[28..32].try_into().unwrap()) as usize;
+    let hosts = 32 + 8 * words;
+    for claimed in [1, 1000, 0x3fff_ffff, u32::MAX] {
+        state[hosts..hosts + 4].copy_from_slice(&claimed.to_le_bytes());
+        let mut bent = good.clone();
+        bent.state = STANDARD.encode(zstd::bulk::compress(&state, 1).unwrap());
+        let outcome = Sweep::resume(plan.clone(), config(2), &bent, Instant::ZERO);
+        assert_eq!(
+            outcome.map(|_| ()),
+            Err(ResumeError::Damaged),
+            "{claimed} hosts"
+        );
     }
 }
 

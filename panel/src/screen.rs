@@ -152,13 +152,8 @@ impl Screen {
 
     /// Writes `text` from `column` on. What does not fit is cut; what is no printable ASCII becomes `?`.
     pub(crate) fn write(&mut self, row: usize, column: usize, text: &str) {
-        for (at, letter) in (column..self.geometry.columns).zip(text.chars()) {
-            let shown = if matches!(letter, ' '..='~') {
-                letter
-            } else {
-                '?'
-            };
-            self.put(row, at, Cell::Letter(shown));
+        for (at, letter) in (column..self.geometry.columns).zip(printable(text)) {
+            self.put(row, at, Cell::Letter(letter));
         }
     }
 
@@ -185,6 +180,12 @@ impl Screen {
             self.cells[row * self.geometry.columns + column] = cell;
         }
     }
+}
+
+/// `text` as characters that take one cell on any display: what is no printable ASCII becomes `?`.
+pub(crate) fn printable(text: &str) -> impl Iterator<Item = char> {
+    text.chars()
+        .map(|c| if matches!(c, ' '..='~') { c } else { '?' })
 }
 
 #[cfg(test)]

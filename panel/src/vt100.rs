@@ -6,7 +6,7 @@
 //! has one. At 9600 baud a whole picture takes a third of a second: that is why only differences go out.
 
 use crate::event::Key;
-use crate::screen::{Glyph, Leds, Screen};
+use crate::screen::{Glyph, Leds, Screen, printable};
 
 /// Which signs the terminal knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +98,7 @@ impl Renderer {
             format!("{left}{line}{right}")
         };
         let mut texts = vec![
-            format!("MAC {}", screen.mac.as_deref().unwrap_or("unknown")),
+            format!("MAC {}", beside(screen.mac.as_deref().or(Some("unknown")))),
             edge(top_left, top_right),
         ];
         for row in 0..screen.geometry().rows {
@@ -106,7 +106,7 @@ impl Renderer {
             texts.push(format!("{side} {} {side}  {led}", screen.row(row, sign)));
         }
         texts.push(edge(bottom_left, bottom_right));
-        texts.push(screen.note.clone().unwrap_or_default());
+        texts.push(beside(screen.note.as_deref()));
         texts.push(self.help.to_owned());
         let width = columns + 40;
         let lines = texts.iter().map(|text| line(text, width)).collect();
@@ -132,10 +132,18 @@ impl Renderer {
     }
 }
 
-/// `text` as exactly `width` characters, none of which moves a cursor.
+/// `text` as exactly `width` characters.
 fn line(text: &str, width: usize) -> Vec<char> {
-    let shown = text.chars().map(|c| if c.is_control() { '?' } else { c });
-    shown.chain(std::iter::repeat(' ')).take(width).collect()
+    text.chars()
+        .chain(std::iter::repeat(' '))
+        .take(width)
+        .collect()
+}
+
+/// What came from outside and goes beside the cells, with nothing in it that could move a cursor.
+fn beside(text: Option<&str>) -> String {
+    text.map(|text| printable(text).collect())
+        .unwrap_or_default()
 }
 
 fn position(row: usize, column: usize) -> String {
@@ -265,6 +273,20 @@ mod tests {
         assert_eq!(decode(b"\x1b[1;5A\x1b[15~x"), [K(Key::Up), Typed('x')]);
         assert_eq!(decode(b"\x1b\x03"), [Interrupt]);
         assert_eq!(decode("ä\x1b\x1b[A".as_bytes()), [K(Key::Up)]);
+    }
+
+    #[test]
+    fn nothing_from_outside_leaves_seven_bits() {
+        let mut screen = Screen::new(Geometry::LCD_16X2);
+        screen.mac = Some("\u{e9}\u{202e}\x1b[2J".to_owned());
+        screen.note = Some("check number \u{ff11}".to_owned());
+        let bytes = Renderer::new(Charset::Ascii, "help").render(&screen);
+        assert!(bytes.is_ascii());
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(
+            text.contains("MAC ???[2J") && text.contains("check number ?"),
+            "{text:?}"
+        );
     }
 
     #[test]

@@ -32,12 +32,17 @@ impl Capture {
     pub(crate) fn start(interface: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("capture.pcap");
-        // -Z: tcpdump would become another user and lose the folder; -B: KiB the kernel may hold.
-        let mut tcpdump = Command::new("tcpdump")
+        let mut command = Command::new("tcpdump");
+        if rustix::process::geteuid().is_root() {
+            // It would become another user and lose the folder.
+            command.args(["-Z", "root"]);
+        }
+        // -B: KiB the kernel may hold.
+        let mut tcpdump = command
             .args([
                 "-i", interface, "-Q", "in", "-s", "256", "-B", "262144", "-n", "-U",
             ])
-            .args(["--time-stamp-precision=nano", "-Z", "root", "-w"])
+            .args(["--time-stamp-precision=nano", "-w"])
             .arg(&file)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

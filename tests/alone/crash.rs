@@ -17,6 +17,13 @@ const KILLS: usize = 20;
 /// A job with all its kills; it takes a few seconds without.
 const JOB_MAX: Duration = Duration::from_secs(120);
 
+/// Connections cut, and the most jobs it may take.
+const CUTS: u64 = 20;
+const CUT_JOBS_MAX: usize = 12;
+/// After two cut polls in a row the box asks only every 30 to 180 seconds, until an answer comes whole: a job may
+/// wait for that, and it may happen to it twice.
+const CUT_JOB_MAX: Duration = Duration::from_secs(500);
+
 #[test]
 fn kill_9_of_worker_agent_and_cloud() {
     alone("crash::kill_9_of_worker_agent_and_cloud", || {
@@ -70,14 +77,19 @@ fn connections_cut_at_random_bytes() {
         let cuts = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&cuts);
         let platform = Platform::up(|cloud| cutting_proxy(cloud.to_owned(), counted));
-        for _ in 0..8 {
+        // Every job is cut a few times; there is no telling how often.
+        for _ in 0..CUT_JOBS_MAX {
             let id = platform.ask_for_scan();
-            assert_eq!(platform.wait_for_end(&id, JOB_MAX), "committed");
+            let state = platform.wait_for_end(&id, CUT_JOB_MAX);
+            assert_eq!(state, "committed");
             check(&platform, &id);
+            if cuts.load(Ordering::Relaxed) >= CUTS {
+                break;
+            }
         }
         let cuts = cuts.load(Ordering::Relaxed);
         eprintln!("{cuts} connections cut");
-        assert!(cuts >= 20, "only {cuts} connections were cut");
+        assert!(cuts >= CUTS, "only {cuts} connections were cut");
     });
 }
 

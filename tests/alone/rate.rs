@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use sonde_lab::world::{PortAnswer, World};
 use sonde_wire::VlanId;
 
-use crate::alone;
 use crate::capture::Capture;
+use crate::capturing;
 use crate::harness::{sonde, succeed};
 use crate::peer::Peer;
 
@@ -38,7 +38,7 @@ impl World for OnlyGateways {
 #[test]
 fn the_rate_is_kept_and_never_exceeded() {
     const TEST: &str = "rate::the_rate_is_kept_and_never_exceeded";
-    alone(TEST, || {
+    capturing(TEST, || {
         let _peer = Peer::start(OnlyGateways);
         let folder = tempfile::tempdir().unwrap();
         let trunk = folder.path().join("trunk.toml");

@@ -11,8 +11,8 @@ use etherparse::{LaxLinkExtSlice, LaxNetSlice, LaxSlicedPacket, TransportSlice};
 use sonde_lab::world::{PortAnswer, World};
 use sonde_wire::VlanId;
 
-use crate::alone;
 use crate::capture::{Capture, Captured};
+use crate::capturing;
 use crate::harness::{json_lines, sonde, succeed};
 use crate::peer::{Peer, lost_on_the_way};
 
@@ -114,7 +114,7 @@ fn kind_of(transport: Option<&TransportSlice<'_>>) -> Kind {
 #[test]
 fn a_scan_of_4094_vlans() {
     const TEST: &str = "trunk::a_scan_of_4094_vlans";
-    alone(TEST, || {
+    capturing(TEST, || {
         let _peer = Peer::start(FullTrunk);
         let folder = tempfile::tempdir().unwrap();
         let (mut trunk, mut targets, mut exclude) = (String::new(), String::new(), String::new());

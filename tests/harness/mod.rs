@@ -114,6 +114,11 @@ pub(crate) fn installed(test: &str, programs: &[&str]) -> bool {
 /// is the test's full path (`module::name`). The child is the first of its process namespace: when it
 /// or this process ends, however it ends, everything started inside is gone, and the namespaces with it.
 pub(crate) fn in_namespace(test: &str, body: impl FnOnce()) {
+    in_namespace_as(test, &["-r"], body);
+}
+
+/// As [`in_namespace`], but an ordinary user is what `user`, options of unshare(1), make of them inside.
+pub(crate) fn in_namespace_as(test: &str, user: &[&str], body: impl FnOnce()) {
     if std::env::var(INSIDE).is_ok_and(|inside| inside == test) {
         succeed(Command::new("mount").args(["-t", "tmpfs", "tmpfs", "/run"]));
         ip("link set lo up");
@@ -134,7 +139,9 @@ pub(crate) fn in_namespace(test: &str, body: impl FnOnce()) {
             "-p",
             "--mount-proc",
         ]);
-        command.args(if root { &[][..] } else { &["-U", "-r"] });
+        if !root {
+            command.arg("-U").args(user);
+        }
         command.args(["--kill-child=SIGKILL", "--fork"]);
         command
     };

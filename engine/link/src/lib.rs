@@ -5,11 +5,13 @@
 //! [`RxBatch`] hands up always has the tag in [`RxMeta`] and never in the bytes.
 
 mod batch;
+mod bpf;
 pub mod connect;
 pub mod faults;
 mod ifreq;
 pub mod interfaces;
 pub mod memory;
+mod netlink;
 pub mod offload;
 pub mod packet;
 mod tag;
@@ -18,6 +20,7 @@ use std::io;
 use std::time::Duration;
 
 pub use batch::{FrameBatch, RxBatch, RxFrame, RxMeta};
+pub use bpf::attach::AttachError;
 pub use connect::{
     ConnectLink, ConnectOpenError, ConnectOptions, ConnectOutcome, ConnectResult, Unreachable,
 };

@@ -1,0 +1,3 @@
+//! What the links that bring a program into the kernel share.
+
+pub(crate) mod attach;

@@ -4,6 +4,20 @@
 //! of the VLAN it was asked in. A TCP sequence number or an echo's id and sequence number carry all of it.
 //! Whoever has not seen the probe guesses one in 2^32.
 //!
+//! # The message
+//!
+//! What is hashed, byte by byte; a program elsewhere that judges answers must hash the same:
+//!
+//! | | bytes 0.. | then | then | last two |
+//! |---|---|---|---|---|
+//! | IPv4, 8 bytes | address, network order | 4 | protocol | port, network order |
+//! | IPv6, 20 bytes | address, network order | 6 | protocol | port, network order |
+//!
+//! The protocol is 6 for TCP, 17 for UDP, 1 for an echo of either family, 0 for a question for a MAC address; the last two
+//! ask port 0. The key's 16 bytes are SipHash's, the cookie is the low half of the hash xor the VLAN's word.
+//! The word of a VLAN is the low half of the hash of the 12 bytes `vlan`, its identifier (0: untagged) and a draw, both 32 bits in
+//! network order; the draw is the lowest whose word no lower identifier has.
+//!
 //! The VLAN is kept out of the hash so that a cookie that is wrong where it arrived can be told apart: what
 //! remains of it after the hash is taken out is the word of the VLAN the question left on, or
 //! it is nobody's. One look-up says which, however many VLANs there are. A random value hits one of 4095
@@ -13,7 +27,6 @@ use std::fmt;
 use std::net::IpAddr;
 
 use hashbrown::HashMap;
-use siphasher::sip::SipHasher13;
 use sonde_wire::VlanId;
 
 /// What was asked of an address.
@@ -43,7 +56,7 @@ pub enum Verdict {
 /// Makes and judges the cookies of one run.
 #[derive(Clone)]
 pub struct Cookies {
-    hasher: SipHasher13,
+    hasher: Hasher,
     /// By VLAN; 0 is the untagged LAN.
     words: Box<[u32; 4096]>,
     vlans: HashMap<u32, Option<VlanId>>,
@@ -53,17 +66,19 @@ impl Cookies {
     /// The cookies under `key`, which must be secret and drawn anew for each run. `vlans` are those we ask
     /// in: the ones a leak can come from.
     pub fn new(key: [u8; 16], vlans: impl IntoIterator<Item = Option<VlanId>>) -> Self {
-        let hasher = SipHasher13::new_with_key(&key);
+        let hasher = Hasher::new(key);
         let mut words = Box::new([0; 4096]);
         let mut seen = HashMap::with_capacity(words.len());
         for (id, word) in words.iter_mut().enumerate() {
             // Two VLANs of one word could not be told apart: draw again until it is new.
             *word = (0u32..)
                 .map(|draw| {
-                    let mut bytes = *b"vlan\0\0\0\0\0\0\0\0";
-                    bytes[4..8].copy_from_slice(&(id as u32).to_be_bytes());
-                    bytes[8..].copy_from_slice(&draw.to_be_bytes());
-                    hasher.hash(&bytes) as u32
+                    let mut bytes = *b"vlan\0\0\0\0";
+                    bytes[4..].copy_from_slice(&(id as u32).to_be_bytes());
+                    hasher.hash(
+                        [u64::from_le_bytes(bytes)],
+                        u64::from(draw.swap_bytes()) | 12 << 56,
+                    ) as u32
                 })
                 .find(|word| !seen.contains_key(word))
                 .expect("4096 distinct words among 2^32");
@@ -87,17 +102,20 @@ impl Cookies {
             Question::Tcp(port) => (6, port),
             Question::Udp(port) => (17, port),
         };
-        let [high, low] = port.to_be_bytes();
+        // The last four bytes, least significant first.
+        let rest = |family: u8| {
+            let [high, low] = port.to_be_bytes();
+            u64::from(u32::from_le_bytes([family, protocol, high, low]))
+        };
         match ip {
             IpAddr::V4(ip) => {
-                let [a, b, c, d] = ip.octets();
-                self.hasher.hash(&[a, b, c, d, 4, protocol, high, low])
+                let address = u64::from(u32::from_le_bytes(ip.octets()));
+                self.hasher.hash([address | rest(4) << 32], 8 << 56)
             }
             IpAddr::V6(ip) => {
-                let mut bytes = [0; 20];
-                bytes[..16].copy_from_slice(&ip.octets());
-                bytes[16..].copy_from_slice(&[6, protocol, high, low]);
-                self.hasher.hash(&bytes)
+                let bits = ip.to_bits();
+                let words = [(bits >> 64) as u64, bits as u64].map(u64::swap_bytes);
+                self.hasher.hash(words, rest(6) | 20 << 56)
             }
         }
     }
@@ -135,6 +153,59 @@ impl fmt::Debug for Cookies {
     }
 }
 
+/// SipHash-1-3 (Aumasson and Bernstein, "SipHash: a fast short-input PRF", INDOCRYPT 2012) of messages whose length is
+/// known where they are made: whole words, no bytes to count.
+#[derive(Clone)]
+struct Hasher {
+    /// The state before the first word.
+    start: [u64; 4],
+}
+
+impl Hasher {
+    fn new(key: [u8; 16]) -> Self {
+        let key = u128::from_le_bytes(key);
+        let (low, high) = (key as u64, (key >> 64) as u64);
+        Self {
+            start: [
+                low ^ 0x736f_6d65_7073_6575,
+                high ^ 0x646f_7261_6e64_6f6d,
+                low ^ 0x6c79_6765_6e65_7261,
+                high ^ 0x7465_6462_7974_6573,
+            ],
+        }
+    }
+
+    /// Of `words` and `last`, each eight bytes of the message, the first one lowest: `last` holds what is left and, in its
+    /// highest byte, the message's length.
+    #[inline]
+    fn hash<const WORDS: usize>(&self, words: [u64; WORDS], last: u64) -> u64 {
+        let mut state = self.start;
+        for word in words.into_iter().chain([last]) {
+            state[3] ^= word;
+            state = sip_round(state);
+            state[0] ^= word;
+        }
+        state[2] ^= 0xff;
+        for _ in 0..3 {
+            state = sip_round(state);
+        }
+        state[0] ^ state[1] ^ state[2] ^ state[3]
+    }
+}
+
+#[inline]
+fn sip_round([mut a, mut b, mut c, mut d]: [u64; 4]) -> [u64; 4] {
+    a = a.wrapping_add(b);
+    c = c.wrapping_add(d);
+    b = b.rotate_left(13) ^ a;
+    d = d.rotate_left(16) ^ c;
+    a = a.rotate_left(32).wrapping_add(d);
+    c = c.wrapping_add(b);
+    d = d.rotate_left(21) ^ a;
+    b = b.rotate_left(17) ^ c;
+    [a, b, c.rotate_left(32), d]
+}
+
 #[inline]
 fn slot(vlan: Option<VlanId>) -> usize {
     vlan.map_or(0, |vlan| usize::from(vlan.id()))
@@ -143,6 +214,7 @@ fn slot(vlan: Option<VlanId>) -> usize {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use siphasher::sip::SipHasher13;
 
     use super::*;
 
@@ -183,6 +255,63 @@ mod tests {
     }
 
     #[test]
+    fn the_bytes_of_the_message_never_change() {
+        // Written down: the kernel's programs hash the same bytes under the same key.
+        let key = std::array::from_fn(|n| n as u8);
+        let cookies = Cookies::new(key, [None, vlan(100)]);
+        let reference = SipHasher13::new_with_key(&key);
+        let six = b"\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x09\x06";
+        let mut found = Vec::new();
+        for (ip, message, question) in [
+            (
+                "10.1.0.9",
+                &b"\x0a\x01\x00\x09\x04\x06\x01\xbb"[..],
+                Question::Tcp(443),
+            ),
+            (
+                "10.1.0.9",
+                b"\x0a\x01\x00\x09\x04\x11\x00\x35",
+                Question::Udp(53),
+            ),
+            (
+                "10.1.0.9",
+                b"\x0a\x01\x00\x09\x04\x01\x00\x00",
+                Question::Echo,
+            ),
+            (
+                "10.1.0.9",
+                b"\x0a\x01\x00\x09\x04\x00\x00\x00",
+                Question::Link,
+            ),
+            (
+                "2001:db8::9",
+                &[&six[..], b"\x06\x01\xbb"].concat(),
+                Question::Tcp(443),
+            ),
+            (
+                "2001:db8::9",
+                &[&six[..], b"\x01\x00\x00"].concat(),
+                Question::Echo,
+            ),
+        ] {
+            let hash = cookies.hash(ip.parse().unwrap(), question);
+            assert_eq!(hash, reference.hash(message), "{ip} {question:?}");
+            found.push(cookies.cookie(vlan(100), hash));
+        }
+        let word = reference.hash(b"vlan\0\0\0\x64\0\0\0\0") as u32;
+        assert_eq!(cookies.words[100], word);
+        let written = [
+            655_150_750,
+            3_357_173_245,
+            805_279_097,
+            2_439_445_148,
+            398_618_437,
+            780_135_494,
+        ];
+        assert_eq!(found, written);
+    }
+
+    #[test]
     fn another_key_forges() {
         let (ours, theirs) = (cookies(), Cookies::new([8; 16], [None]));
         let ip = "10.0.0.1".parse().unwrap();
@@ -192,6 +321,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn it_is_siphash(key: [u8; 16], message: [u8; 20]) {
+            let (ours, theirs) = (Hasher::new(key), SipHasher13::new_with_key(&key));
+            let word = |at: usize| u64::from_le_bytes(message[at..at + 8].try_into().unwrap());
+            prop_assert_eq!(ours.hash([], 0), theirs.hash(&[]));
+            prop_assert_eq!(ours.hash([word(0)], 8 << 56), theirs.hash(&message[..8]));
+            let last = word(12) >> 32 | 20 << 56;
+            prop_assert_eq!(ours.hash([word(0), word(8)], last), theirs.hash(&message));
+        }
+
         #[test]
         fn a_cookie_is_ours_where_it_was_asked_and_a_leak_elsewhere(
             ip: IpAddr, port: u16, asked in 0..=4094u16, seen in 0..=4094u16, noise: u32,

@@ -88,6 +88,8 @@ impl Panel {
                     self.resting.handle_change(now);
                 }
             }
+            // No screen shows these yet.
+            Event::Setup(_) | Event::Keys(_) | Event::Answered(_) => {}
             Event::LinkLost => {
                 self.status = None;
                 self.resting.handle_link_lost(now);

@@ -9,6 +9,7 @@ pub mod activation;
 pub mod device;
 pub mod ids;
 pub mod local;
+pub mod settings;
 pub mod token;
 
 pub use sonde_core::plan::written;

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
-use sonde_wire::VlanId;
+pub use sonde_wire::VlanId;
 
 pub(crate) use checked::name;
 pub use checked::{Lookup, Network, Place, Trunk, TrunkError};

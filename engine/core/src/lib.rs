@@ -21,6 +21,7 @@ pub mod probe;
 pub mod request;
 pub mod responder;
 pub mod rtt;
+pub mod schedule;
 pub mod sweep;
 pub mod target;
 pub mod template;

@@ -2,8 +2,13 @@
 //!
 //! [`Rtt`] is RFC 6298's estimator with two changes. A scan asks many networks at once, so the mean
 //! of the near ones would cut off the far ones: the longest round trip seen counts for half as
-//! much again. And nothing is ever asked twice by a timer that is too short, only later, so the
-//! floor is low: it need only cover a station that sleeps, and a router that must first ask for an address itself.
+//! much again. And a timer that is too short makes nothing but another question, so the floor is low.
+//!
+//! RFC 6298's floor of a second is for acknowledgements that are held back on purpose. Nobody holds back a SYN-ACK, a reset
+//! or an echo: what comes later than the round trip was held up by a machine that had other things to do. Between two
+//! passes [`Rtt::timeout`] is therefore waited, whose floor falls to [`TIMEOUT_MIN_KNOWN`] once the network is known; what comes
+//! later still counts, and makes the next wait longer. After the last pass of all [`Rtt::timeout_last`] is waited, whose floor stays
+//! where it also covers a station that sleeps, or a router that must first ask for an address itself: what comes after that is lost.
 
 use std::time::Duration;
 
@@ -15,12 +20,20 @@ use crate::time::Instant;
 pub const TIMEOUT_INITIAL: Duration = Duration::from_secs(1);
 /// Shortest wait: a router that resolves an address, a station that sleeps until the next beacon.
 pub const TIMEOUT_MIN: Duration = Duration::from_millis(100);
+/// Shortest wait before something is asked again, once [`SAMPLES_KNOWN`] round trips are known: several ticks of a loaded
+/// machine's scheduler and a network card that collects its interrupts.
+pub const TIMEOUT_MIN_KNOWN: Duration = Duration::from_millis(25);
+/// Round trips after which a network is known.
+pub const SAMPLES_KNOWN: u32 = 128;
 /// Longest wait: more than a geostationary hop on each side. What comes later is lost to its pass.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(2);
 
 /// Estimates the round-trip time of the whole scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Rtt {
+    /// How many, as far as it matters.
+    #[serde(default)]
+    samples: u32,
     smoothed: u64,
     variance: u64,
     longest: u64,
@@ -39,6 +52,7 @@ impl Rtt {
             self.variance = rtt / 2;
         }
         self.seen = true;
+        self.samples = self.samples.saturating_add(1);
         self.longest = self.longest.max(rtt);
     }
 
@@ -58,6 +72,7 @@ impl Rtt {
     pub fn within_reason(self) -> Self {
         let sane = |n| nanos(Duration::from_nanos(n));
         Self {
+            samples: self.samples,
             smoothed: sane(self.smoothed),
             variance: sane(self.variance),
             longest: sane(self.longest),
@@ -65,14 +80,28 @@ impl Rtt {
         }
     }
 
-    /// How long after its probe an answer may still come.
+    /// How long to wait for an answer before asking again.
     pub fn timeout(&self) -> Duration {
+        let known = self.samples >= SAMPLES_KNOWN;
+        self.at_least(if known {
+            TIMEOUT_MIN_KNOWN
+        } else {
+            TIMEOUT_MIN
+        })
+    }
+
+    /// How long after its probe an answer may still come.
+    pub fn timeout_last(&self) -> Duration {
+        self.at_least(TIMEOUT_MIN)
+    }
+
+    fn at_least(&self, least: Duration) -> Duration {
         if !self.seen {
             return TIMEOUT_INITIAL;
         }
         let expected = self.smoothed + 4 * self.variance;
         let timeout = Duration::from_nanos(expected.max(self.longest + self.longest / 2));
-        timeout.clamp(TIMEOUT_MIN, TIMEOUT_MAX)
+        timeout.clamp(least, TIMEOUT_MAX)
     }
 }
 
@@ -180,11 +209,16 @@ mod tests {
     #[test]
     fn waits_long_until_it_knows_better_and_never_too_short() {
         let mut rtt = Rtt::default();
-        assert_eq!(rtt.timeout(), TIMEOUT_INITIAL);
-        for _ in 0..1000 {
+        let timeouts = |rtt: &Rtt| (rtt.timeout(), rtt.timeout_last());
+        assert_eq!(timeouts(&rtt), (TIMEOUT_INITIAL, TIMEOUT_INITIAL));
+        for n in 0..1000 {
             rtt.sample(Duration::from_micros(200));
+            let least = match n + 1 < SAMPLES_KNOWN {
+                true => TIMEOUT_MIN,
+                false => TIMEOUT_MIN_KNOWN,
+            };
+            assert_eq!(timeouts(&rtt), (least, TIMEOUT_MIN));
         }
-        assert_eq!(rtt.timeout(), TIMEOUT_MIN);
         // One far network among near ones is waited for, though the mean has forgotten it.
         rtt.sample(300 * MS);
         for _ in 0..1000 {
@@ -201,6 +235,7 @@ mod tests {
         for _ in 0..100 {
             near.sample(MS);
         }
+        assert_eq!(near.timeout(), TIMEOUT_MIN);
         // Lost once, then answered as fast as ever: however often, nothing changes.
         for _ in 0..100 {
             near.sample_ambiguous(101 * MS, MS);

@@ -1,11 +1,10 @@
 //! The deep lane: the ports of hosts that are up, many hosts in turn.
 //!
 //! A host is asked in turns of a few ports and no faster than its own pace, goes through all its ports `passes`
-//! times less what it has answered, and waits a timeout after each pass. Hosts for which the table has
+//! times less what it has answered, and waits a timeout after each pass, unless all has been answered. Hosts for which the table has
 //! no room wait in a queue; when that is long, the wide lane waits.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use crate::answered;
 use crate::hosts::{Found, Hosts};
 use crate::neighbor::Neighbors;
 use crate::plan::Plan;
+use crate::schedule::Schedule;
 use crate::time::Instant;
 
 /// Ports asked of one host before the next host has its turn.
@@ -31,8 +31,9 @@ const TURNS: usize = 64;
 #[derive(Clone, Debug)]
 pub(super) struct Deep {
     hosts: Hosts,
+    /// Each host of the table is either here or in `waiting`.
     ready: VecDeque<u32>,
-    waiting: BinaryHeap<Reverse<(Instant, u32)>>,
+    waiting: Schedule,
     queue: VecDeque<Found>,
     queue_max: usize,
     passes: u32,
@@ -57,7 +58,7 @@ impl Deep {
         Self {
             hosts,
             ready: VecDeque::with_capacity(capacity),
-            waiting: BinaryHeap::with_capacity(capacity),
+            waiting: Schedule::new(capacity),
             queue: VecDeque::new(),
             queue_max: queue_max.max(1),
             passes: plan.passes().max(1),
@@ -106,6 +107,9 @@ impl Deep {
             return None;
         }
         host.missing -= 1;
+        if host.missing == 0 && self.waiting.remove(slot) {
+            self.ready.push_front(slot);
+        }
         // Before a pass begins, answers are to the one before.
         Some(host.pass - u32::from(host.cursor == 0 && host.pass > 0))
     }
@@ -122,10 +126,10 @@ impl Deep {
         events: &mut VecDeque<Event>,
         show: Show,
     ) -> Rest {
-        while let Some(Reverse((at, slot))) = self.waiting.peek().copied()
+        while let Some((at, slot)) = self.waiting.first()
             && at <= out.now
         {
-            self.waiting.pop();
+            self.waiting.remove(slot);
             self.ready.push_back(slot);
         }
         let mut idle_turns = 0;
@@ -137,7 +141,7 @@ impl Deep {
                     self.ready.push_front(slot);
                     return Rest::Full;
                 }
-                Turn::Until(at) => self.waiting.push(Reverse((at, slot))),
+                Turn::Until(at) => self.waiting.set(slot, at),
                 Turn::Done => self.replace(slot, out.now),
             }
             idle_turns += usize::from(out.out.len() == before);
@@ -145,10 +149,9 @@ impl Deep {
                 return Rest::Until(out.now);
             }
         }
-        match self.waiting.peek() {
-            Some(Reverse((at, _))) => Rest::Until(*at),
-            None => Rest::Over,
-        }
+        self.waiting
+            .first()
+            .map_or(Rest::Over, |(at, _)| Rest::Until(at))
     }
 
     /// All hosts for a checkpoint: with the pass and port before which everything is settled, and their bits.
@@ -297,10 +300,14 @@ impl Deep {
             } else {
                 out.now
             };
-            turn = Turn::Until(last_sent + out.timeout);
+            let timeout = match host.pass < self.passes {
+                true => out.timeout,
+                false => out.timeout_last,
+            };
+            turn = Turn::Until(last_sent + timeout);
         }
         host.trail
-            .follow(out.now, out.timeout, (host.pass, host.cursor));
+            .follow(out.now, out.timeout_last, (host.pass, host.cursor));
         turn
     }
 }

@@ -195,6 +195,7 @@ impl Sweep {
         let mut outbox = Outbox {
             now,
             timeout: self.rtt.timeout(),
+            timeout_last: self.rtt.timeout_last(),
             plan: &self.plan,
             counters: &mut self.counters,
             cookies: &self.cookies,
@@ -286,12 +287,11 @@ impl Sweep {
         if self.is_done() {
             return None;
         }
-        let at = match self.rest {
-            Rest::Full => self.now,
+        Some(match self.rest {
+            Rest::Full => self.pacer.ready_at(self.now),
             Rest::Until(at) => at,
-            Rest::Over => self.last_sent + self.rtt.timeout(),
-        };
-        Some(at.max(self.pacer.ready_at(self.now)))
+            Rest::Over => self.last_sent + self.rtt.timeout_last(),
+        })
     }
 
     /// The next thing learnt.
@@ -308,7 +308,7 @@ impl Sweep {
     /// True when nothing is left to send, to wait for, or to take by [`Sweep::poll_event`].
     pub fn is_done(&self) -> bool {
         let asked = if self.stopping {
-            self.now >= self.last_sent + self.rtt.timeout()
+            self.now >= self.last_sent + self.rtt.timeout_last()
         } else {
             self.wide.is_over() && self.deep.is_idle()
         };
@@ -325,7 +325,7 @@ impl Sweep {
             listed: self.listed.iter().collect(),
             leaks: self.leaks.iter().collect(),
         };
-        let timeout = self.rtt.timeout();
+        let timeout = self.rtt.timeout_last();
         checkpoint::write(&self.plan, &self.wide, &self.deep, &rest, self.now, timeout)
     }
 
@@ -341,7 +341,7 @@ impl Sweep {
 
     /// How long answers are waited for, as far as is known now.
     pub fn answer_timeout(&self) -> Duration {
-        self.rtt.timeout()
+        self.rtt.timeout_last()
     }
 
     fn handle_packet(&mut self, now: Instant, vlan: Option<VlanId>, packet: &Packet<'_>) {

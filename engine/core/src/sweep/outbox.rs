@@ -23,8 +23,10 @@ use crate::time::Instant;
 /// One batch being filled.
 pub(super) struct Outbox<'a> {
     pub(super) now: Instant,
-    /// How long an answer may take.
+    /// How long to wait before asking again.
     pub(super) timeout: Duration,
+    /// How long an answer may take.
+    pub(super) timeout_last: Duration,
     pub(super) plan: &'a Plan,
     pub(super) counters: &'a mut Counters,
     pub(super) cookies: &'a Cookies,

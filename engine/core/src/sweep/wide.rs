@@ -34,6 +34,8 @@ pub(super) struct Wide {
     /// Units of this window; the last one may be short.
     length: u64,
     answered: Answered,
+    /// Units of this window without an answer.
+    missing: u64,
     kinds: u32,
     passes: u32,
     round: u32,
@@ -110,6 +112,7 @@ impl Wide {
             window: shard.start,
             length: 0,
             answered: Answered::new(capacity),
+            missing: 0,
             kinds: kinds as u32,
             passes: plan.passes().max(1),
             round: 0,
@@ -140,8 +143,8 @@ impl Wide {
             match self.phase {
                 Phase::Over => return Rest::Over,
                 Phase::Waiting => {
-                    let answered_by = self.last_sent + out.timeout;
-                    if answered_by > out.now {
+                    let answered_by = self.last_sent + out.timeout_last;
+                    if self.missing > 0 && answered_by > out.now {
                         return Rest::Until(answered_by);
                     }
                     self.phase = Phase::Reporting(0);
@@ -184,7 +187,7 @@ impl Wide {
 
     /// A unit that [`Wide::place`] found has its answer. The pass it came in.
     pub(super) fn answer(&mut self, unit: u64) -> u32 {
-        self.answered.insert(unit);
+        self.missing -= u64::from(self.answered.insert(unit));
         // What this round has not reached was last asked in the one before.
         let ahead = self.round == self.rounds() || unit >= self.cursor;
         (self.round - u32::from(ahead && self.round > 0)) / self.kinds
@@ -233,6 +236,17 @@ impl Wide {
             return false;
         }
         self.answered.words_mut()[..words].copy_from_slice(at.words);
+        let answered: u64 = at.words.iter().map(|w| u64::from(w.count_ones())).sum();
+        let spare = words as u64 * 64 - self.length;
+        let beyond = spare > 0
+            && at
+                .words
+                .last()
+                .is_some_and(|w| u64::from(w.leading_zeros()) < spare);
+        if beyond {
+            return false;
+        }
+        self.missing = self.length - answered;
         (self.round, self.cursor) = (at.round, at.cursor);
         if self.round == self.rounds() && self.phase != Phase::Over {
             self.phase = Phase::Waiting;
@@ -248,6 +262,7 @@ impl Wide {
     fn open_window(&mut self, at: u64, now: Instant) {
         self.window = at;
         self.length = self.capacity.min(self.shard.end - at);
+        self.missing = self.length;
         self.phase = if self.length == 0 {
             Phase::Over
         } else {
@@ -302,7 +317,7 @@ impl Wide {
     #[inline]
     fn follow(&mut self, out: &Outbox<'_>) {
         let (round, cursor, broadcasts) = (self.round, self.cursor, &self.broadcasts);
-        self.trail.follow_with(out.now, out.timeout, || {
+        self.trail.follow_with(out.now, out.timeout_last, || {
             (
                 round,
                 broadcasts.lowest().map_or(cursor, |unit| unit.min(cursor)),

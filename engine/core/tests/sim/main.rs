@@ -6,10 +6,12 @@
     reason = "all of this is tests, in functions clippy does not know for such"
 )]
 
+mod direct;
 mod driver;
 mod driving;
 mod network;
 mod random;
 mod scans;
 mod steady;
+mod waits;
 mod world;

@@ -16,10 +16,14 @@
 
 pub mod client;
 pub mod event;
+pub mod fronts;
+pub mod lcdproc;
+pub mod leds;
 pub mod panel;
 pub mod screen;
 pub mod terminal;
 pub mod texts;
+pub mod tty;
 pub mod vt100;
 pub mod wrap;
 

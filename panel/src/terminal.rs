@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use crate::client::Client;
-use crate::event::{Event, Press};
+use crate::event::{Action, Event, Press};
 use crate::panel::Panel;
 use crate::screen::Geometry;
 use crate::vt100::{Charset, Decoder, Input, Renderer};
@@ -91,8 +91,11 @@ fn run(
         }
         events.push(Event::Tick);
         let mut redraw = false;
-        for event in events {
-            redraw |= !panel.handle(event, now).is_empty();
+        for action in events.into_iter().flat_map(|event| panel.handle(event, now)) {
+            match action {
+                Action::Redraw => redraw = true,
+                asked => client.act(asked),
+            }
         }
         if redraw {
             write(&renderer.render(panel.screen()))?;

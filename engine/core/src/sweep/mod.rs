@@ -37,6 +37,7 @@ mod counters;
 mod deep;
 mod event;
 mod fingerprints;
+mod late;
 mod learn;
 mod outbox;
 mod trail;
@@ -158,7 +159,8 @@ impl Sweep {
         let show = Show::new(&request.show);
         let seed = request.seed.unwrap_or_default();
         let mut counters = Counters::default();
-        let wide = Wide::new(&plan, config.window_units, config.broadcast_pps, show, now);
+        let neighbors = Neighbors::new(plan.routes(), now);
+        let wide = Wide::new(&plan, &neighbors, config, show, now);
         counters.probes_due = wide.progress().1;
         Self {
             show,
@@ -168,7 +170,7 @@ impl Sweep {
             unproven: Unproven::new(config.outstanding),
             rtt: Rtt::default(),
             pacer: Pacer::new(request.rate_pps, request.bandwidth_bps),
-            neighbors: Neighbors::new(plan.routes(), now),
+            neighbors,
             responder: Responder::default(),
             resets: VecDeque::with_capacity(RESETS_MAX),
             wide,
@@ -218,12 +220,12 @@ impl Sweep {
                 .deep
                 .step(&mut outbox, &self.neighbors, events, self.show);
             let mut wide = Rest::Over;
-            if self.neighbors.settled() && self.deep.wants_hosts() {
+            if self.neighbors.settled(now) && self.deep.wants_hosts() {
                 wide = self
                     .wide
                     .step(&mut outbox, &mut self.neighbors, events, self.show);
             }
-            let gateways = self.neighbors.next_at().map_or(Rest::Over, Rest::Until);
+            let gateways = self.neighbors.next_at(now).map_or(Rest::Over, Rest::Until);
             match outbox.full {
                 true => Rest::Full,
                 false => deep.sooner(wide).sooner(gateways),
@@ -453,6 +455,6 @@ fn ask_gateways(out: &mut Outbox<'_>, neighbors: &mut Neighbors, events: &mut Ve
         if !out.ask(ask.route, ask.ip, ask.to, crate::neighbor::question(ask.ip)) {
             return;
         }
-        neighbors.asked(out.now, out.timeout);
+        neighbors.asked(out.now);
     }
 }

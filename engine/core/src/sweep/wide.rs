@@ -10,7 +10,9 @@ use std::net::IpAddr;
 use std::ops::Range;
 
 use super::broadcast::Broadcasts;
+use super::config::SweepConfig;
 use super::event::{Event, Show};
+use super::late::Late;
 use super::outbox::{Outbox, Rest, port_probe};
 use super::trail::Trail;
 use crate::answered::Answered;
@@ -21,8 +23,13 @@ use crate::time::Instant;
 
 /// Blocks a window is cut into.
 const BLOCKS: u64 = 4096;
+/// Passes over what was late, at most: a gateway that comes and goes must not hold up a window for good.
+const LATE_PASSES: u32 = 3;
 /// Units looked at in one call without anything to send; so many take well under a millisecond.
 const STEPS: usize = 4096;
+
+const NEVER: Instant = Instant::ZERO;
+const EARLIEST: Instant = Instant::from_nanos(1);
 
 #[derive(Clone, Debug)]
 pub(super) struct Wide {
@@ -40,13 +47,16 @@ pub(super) struct Wide {
     passes: u32,
     round: u32,
     cursor: u64,
-    /// By block: when something in it was last asked.
+    /// By block: when something in it was last asked, [`NEVER`] if nothing was.
     asked_at: Vec<Instant>,
     block_bits: u32,
     /// The block of the cursor, once it may be asked.
     block: Option<u64>,
     last_sent: Instant,
     broadcasts: Broadcasts,
+    late: Late,
+    /// Passes of this window over what was late.
+    late_passes: u32,
     trail: Trail<(u32, u64)>,
     phase: Phase,
     reports_silence: bool,
@@ -83,8 +93,8 @@ enum Asked {
 impl Wide {
     pub(super) fn new(
         plan: &Plan,
-        window_units: u64,
-        broadcasts: u64,
+        neighbors: &Neighbors,
+        config: &SweepConfig,
         show: Show,
         now: Instant,
     ) -> Self {
@@ -101,7 +111,9 @@ impl Wide {
             true => plan.discovery().len().max(1),
             false => 1,
         };
-        let capacity = window_units.clamp(1, (shard.end - shard.start).max(1));
+        let capacity = config
+            .window_units
+            .clamp(1, (shard.end - shard.start).max(1));
         let block_bits = capacity
             .div_ceil(BLOCKS)
             .next_power_of_two()
@@ -117,11 +129,13 @@ impl Wide {
             passes: plan.passes().max(1),
             round: 0,
             cursor: 0,
-            asked_at: vec![Instant::ZERO; blocks as usize],
+            asked_at: vec![NEVER; blocks as usize],
             block_bits,
             block: None,
             last_sent: now,
-            broadcasts: Broadcasts::new(broadcasts),
+            broadcasts: Broadcasts::new(config.broadcast_pps),
+            late: Late::new(neighbors.len()),
+            late_passes: 0,
             trail: Trail::new((0, 0), now),
             phase: Phase::Over,
             reports_silence: show.wants_silence() && of_kind(UnitKind::HostPort),
@@ -143,6 +157,9 @@ impl Wide {
             match self.phase {
                 Phase::Over => return Rest::Over,
                 Phase::Waiting => {
+                    if self.begin_late(out, neighbors) {
+                        continue;
+                    }
                     let answered_by = self.last_sent + out.timeout_last;
                     if self.missing > 0 && answered_by > out.now {
                         return Rest::Until(answered_by);
@@ -177,17 +194,26 @@ impl Wide {
         }
         let over = matches!(self.phase, Phase::Reporting(_) | Phase::Over);
         match position.checked_sub(self.window) {
-            Some(unit) if self.round == 0 && self.phase == Phase::Rounds && unit >= self.cursor => {
-                Place::Unasked
-            }
+            Some(unit) if self.is_ahead_of_all(unit) => Place::Unasked,
             Some(unit) if !over && !self.answered.contains(unit) => Place::Fresh(unit),
             _ => Place::Answered,
         }
     }
 
+    /// Whether this unit of the window was not asked yet at all.
+    fn is_ahead_of_all(&self, unit: u64) -> bool {
+        self.round == 0
+            && self.phase == Phase::Rounds
+            && self.late_passes == 0
+            && unit >= self.cursor
+    }
+
     /// A unit that [`Wide::place`] found has its answer. The pass it came in.
     pub(super) fn answer(&mut self, unit: u64) -> u32 {
         self.missing -= u64::from(self.answered.insert(unit));
+        if self.late_passes > 0 {
+            return self.passes - 1;
+        }
         // What this round has not reached was last asked in the one before.
         let ahead = self.round == self.rounds() || unit >= self.cursor;
         (self.round - u32::from(ahead && self.round > 0)) / self.kinds
@@ -205,11 +231,12 @@ impl Wide {
             return (due, due);
         }
         let windows = (self.window - self.shard.start).saturating_mul(rounds);
-        let round = u64::from(self.round).saturating_mul(self.length);
-        (
-            windows.saturating_add(round).saturating_add(self.cursor),
-            due,
-        )
+        let (round, cursor) = match self.late_passes {
+            0 => (u64::from(self.round), self.cursor),
+            _ => (rounds, 0),
+        };
+        let round = round.saturating_mul(self.length);
+        (windows.saturating_add(round).saturating_add(cursor), due)
     }
 
     /// Window, round, unit, and what is answered: everything before was asked, and its answers have come.
@@ -270,6 +297,9 @@ impl Wide {
         };
         self.answered.clear();
         self.broadcasts.clear();
+        self.asked_at.fill(NEVER);
+        self.late.clear();
+        self.late_passes = 0;
         (self.round, self.cursor, self.block) = (0, 0, None);
         self.trail = Trail::new((0, 0), now);
     }
@@ -299,8 +329,9 @@ impl Wide {
         }
         let block = self.cursor >> self.block_bits;
         if self.block != Some(block) {
-            let answered_by = self.asked_at[block as usize] + out.timeout;
-            if self.round > 0 && answered_by > out.now {
+            let asked_at = self.asked_at[block as usize];
+            let answered_by = asked_at + out.timeout;
+            if self.round > 0 && asked_at > NEVER && answered_by > out.now {
                 return Some(Rest::Until(answered_by));
             }
             self.block = Some(block);
@@ -316,6 +347,9 @@ impl Wide {
 
     #[inline]
     fn follow(&mut self, out: &Outbox<'_>) {
+        if self.late_passes > 0 {
+            return; // the last pass is made again if this one is cut off
+        }
         let (round, cursor, broadcasts) = (self.round, self.cursor, &self.broadcasts);
         self.trail.follow_with(out.now, out.timeout_last, || {
             (
@@ -331,9 +365,30 @@ impl Wide {
         self.follow(out);
         if self.round == self.rounds() {
             self.phase = Phase::Waiting;
+            if !self.late.is_empty() && self.late_passes == 0 {
+                // Their gateways have one more chance.
+                self.last_sent = out.now;
+                neighbors.retry(out.now);
+            }
         } else {
             neighbors.retry(out.now);
         }
+    }
+
+    /// Begins a pass over what the last one could not ask and can be asked now, if there is any.
+    fn begin_late(&mut self, out: &mut Outbox<'_>, neighbors: &Neighbors) -> bool {
+        if self.late_passes == LATE_PASSES {
+            return false;
+        }
+        let Some(hosts) = self.late.begin(|gateway| neighbors.is_known(gateway)) else {
+            return false;
+        };
+        out.counters.unreachable = out.counters.unreachable.saturating_sub(hosts);
+        self.late_passes += 1;
+        (self.round, self.cursor, self.block) = ((self.passes - 1) * self.kinds, 0, None);
+        self.trail = Trail::new((self.round, self.cursor), out.now);
+        self.phase = Phase::Rounds;
+        true
     }
 
     /// Asks one unit what this round asks, or finds that it asks it nothing.
@@ -352,7 +407,7 @@ impl Wide {
         let (pass, kind) = (self.round / self.kinds, self.round % self.kinds);
         let (probe, kinds) = match (segment.kind, route.hop) {
             (UnitKind::Host, Hop::OnLink) => {
-                if kind > 0 {
+                if kind > 0 || self.late_passes > 0 {
                     return Asked::Passed;
                 }
                 let turn = if has_turn {
@@ -385,9 +440,18 @@ impl Wide {
                 _ => return Asked::Passed,
             },
         };
+        let gateway = neighbors.gateway_of(segment.route);
+        let place = u64::from(kind) * self.length + position;
+        if self.late_passes > 0 && !gateway.is_some_and(|gateway| self.late.is_due(gateway, place))
+        {
+            return Asked::Passed;
+        }
         let Some(next_hop) = neighbors.next_hop(segment.route, route) else {
-            let last = pass + 1 == self.passes && kind + 1 == kinds;
-            out.counters.unreachable += u64::from(last && stands_for_host(&unit));
+            if let (true, Some(gateway)) = (pass + 1 == self.passes, gateway) {
+                let host = kind + 1 == kinds && stands_for_host(&unit);
+                self.late.skip(gateway, place, host);
+                out.counters.unreachable += u64::from(host);
+            }
             return Asked::Passed;
         };
         if !out.ask(segment.route, unit.ip, next_hop, probe) {
@@ -399,7 +463,7 @@ impl Wide {
 
     #[inline]
     fn note_sent(&mut self, position: u64, now: Instant) {
-        self.asked_at[(position >> self.block_bits) as usize] = now;
+        self.asked_at[(position >> self.block_bits) as usize] = now.max(EARLIEST);
         self.last_sent = now;
     }
 

@@ -12,7 +12,7 @@ use sonde_core::sweep::{Event, Sweep, SweepConfig};
 use sonde_core::time::Instant;
 use sonde_wire::MacAddr;
 
-/// Where everybody is on link.
+/// Where everybody on link is, at first.
 pub(crate) const THERE: MacAddr = MacAddr([2, 0, 0, 0, 0, 9]);
 
 pub(crate) struct Direct {
@@ -25,6 +25,8 @@ pub(crate) struct Direct {
     /// The round trip of every answer.
     pub(crate) round_trip: u64,
     pub(crate) batch: usize,
+    /// Where everybody on link is.
+    pub(crate) mac: MacAddr,
     pub(crate) sent: u64,
     /// When the last answer came.
     pub(crate) answered_at: u64,
@@ -42,6 +44,7 @@ impl Direct {
             frame: 200,
             round_trip: 100_000,
             batch: 256,
+            mac: THERE,
             sent: 0,
             answered_at: 0,
             events: Vec::new(),
@@ -73,7 +76,7 @@ impl Direct {
                     vlan: self.plan.routes()[probe.route as usize].vlan,
                     ip: probe.dst,
                     answer,
-                    mac: Some(THERE),
+                    mac: Some(self.mac),
                     ttl: None,
                     rtt: None,
                 };

@@ -9,6 +9,7 @@
 mod direct;
 mod driver;
 mod driving;
+mod gateways;
 mod network;
 mod random;
 mod scans;

@@ -36,6 +36,10 @@ fn plan(target: &str, ports: &str, discovery: &str, rate: Option<u64>) -> Arc<Pl
     Arc::new(Plan::new(&request, &env, &Policy::default()).unwrap())
 }
 
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "one of several functions that say who answers"
+)]
 /// Everybody answers, ports are closed.
 fn closed(_: u64, probe: &Probe) -> Option<Answer> {
     Some(match probe.kind {

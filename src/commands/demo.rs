@@ -21,7 +21,7 @@ use sonde_core::observation::Observation;
 use sonde_core::request::PortState;
 use sonde_lab::{Lab, OpenPort, TRUNK, Topology};
 use sonde_protocol::activation::grouped;
-use sonde_protocol::local::{Phase, Status};
+use sonde_protocol::local::{Message, Phase, Status};
 
 /// Longest wait for any one step; the whole takes seconds.
 const STEP_MAX: Duration = Duration::from_secs(60);
@@ -329,9 +329,12 @@ impl Stage {
                 stream.set_read_timeout(Some(STEP_MAX))?;
                 for line in BufReader::new(stream).lines() {
                     let Ok(line) = line else { break };
-                    let status: Status =
-                        serde_json::from_str(&line).context("the agent's status")?;
-                    if let Phase::Activation { code, check_number } = status.phase {
+                    let said = serde_json::from_str(&line).context("the agent's status")?;
+                    if let Message::Status(Status {
+                        phase: Phase::Activation { code, check_number },
+                        ..
+                    }) = said
+                    {
                         return Ok((code, check_number));
                     }
                 }

@@ -222,7 +222,7 @@ impl Platform {
             let lines = BufReader::new(stream).lines().map_while(Result::ok);
             lines
                 .map(|line| serde_json::from_str::<serde_json::Value>(&line).unwrap())
-                .find_map(|status| status["phase"]["code"].as_str().map(str::to_owned))
+                .find_map(|said| said["status"]["phase"]["code"].as_str().map(str::to_owned))
         })
     }
 

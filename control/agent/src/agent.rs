@@ -9,13 +9,17 @@ use std::time::Duration;
 
 use sonde_core::trunk::TrunkConfig;
 use sonde_pinning::{Seen, Trust, client_config, parse_fingerprint};
-use sonde_protocol::device::{DesiredSettings, JobStatus, PollReply, PollRequest, RefusalReason};
+use sonde_protocol::device::{
+    DesiredSettings, JobState, JobStatus, PollReply, PollRequest, RefusalReason,
+};
+use sonde_protocol::local::{AutoIpv6, InEffect};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::clock::{self, Clock};
 use crate::cloud_client::{ClientError, SetupError};
 use crate::config::{Config, ConfigError, Paths};
+use crate::desk::Desk;
 use crate::identity::{Identity, IdentityError};
 use crate::job_task::{self, Context, Event, Handle};
 use crate::lease_keeper::Keeper;
@@ -23,6 +27,7 @@ use crate::ledger::{self, Appliance, Attempt, Desired, Ledger};
 use crate::local::{self, ListenError};
 use crate::machines::activation::Stage;
 use crate::machines::poll::{Failure, Polling};
+use crate::settings::{SettingsError, SettingsStore};
 use crate::spool::{self, Key, Spool};
 use crate::status::{Board, Contact, Scans, phase};
 use crate::store::{self, StoreError};
@@ -69,6 +74,9 @@ pub enum AgentError {
     /// The state folder.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The box's own settings.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
     /// The key.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -164,6 +172,9 @@ struct Agent {
     identity: Arc<Identity>,
     clock: Clock,
     board: Board,
+    desk: Arc<Desk>,
+    /// A person at the box has changed something: scans in progress are to end.
+    cancel: Arc<Notify>,
     ledger: Ledger,
     spool: Arc<Spool>,
     changed: Arc<Notify>,
@@ -182,9 +193,13 @@ impl Agent {
         store::make_dir(&paths.state)?;
         let identity = Arc::new(Identity::load_or_make(&paths.key())?);
         let board = Board::default();
+        let cancel = Arc::new(Notify::new());
+        let network = SettingsStore::open(&paths.network())?;
+        let manage = config.system.manage;
+        let desk = Arc::new(Desk::new(board.clone(), network, manage, cancel.clone()));
         let listener = local::listen(&paths.agent_socket())?;
         let listener = tokio::net::UnixListener::from_std(listener).map_err(io("listen"))?;
-        tokio::spawn(local::serve(listener, board.watch()));
+        tokio::spawn(local::serve(listener, desk.clone()));
         let spool = open_spool(&paths.spool(), &config).map_err(io("open the spool"))?;
         let settings: Option<DesiredSettings> = store::read_json(&paths.settings())?;
         let trunk = watch::Sender::new(settings.as_ref().map(|settings| settings.trunk.clone()));
@@ -197,6 +212,8 @@ impl Agent {
             identity,
             clock: Clock::start(),
             board,
+            desk,
+            cancel,
             changed: Arc::new(Notify::new()),
             settings,
             trunk,
@@ -278,7 +295,7 @@ impl Agent {
                     let _kept = answers.send(client.poll(&request).await);
                 });
             }
-            let changed = self.changed.clone();
+            let (changed, cancel) = (self.changed.clone(), self.cancel.clone());
             tokio::select! {
                 Some(answer) = answered.recv() => {
                     self.heard(Result::as_ref(&answer).err());
@@ -303,6 +320,7 @@ impl Agent {
                     }
                 }
                 () = changed.notified() => {}
+                () = cancel.notified() => self.cancel_scans(),
                 // Results get through: whatever cut the polls is over.
                 () = context.answered.notified(), if self.contact == Contact::Failed => {
                     polling.hurry(self.clock.after(HURRY));
@@ -346,6 +364,16 @@ impl Agent {
             tracing::warn!(job = %key, "the spool holds results of a job that is not in the ledger: left alone");
         }
         Ok(())
+    }
+
+    /// A person at the box ends what is scanned; what was found is uploaded.
+    fn cancel_scans(&self) {
+        for (key, job) in &self.jobs {
+            if is_scanning(job.view.get().state) {
+                tracing::warn!(job = %key, "cancelled at the box");
+                let _over = job.events.send(Event::Cancel);
+            }
+        }
     }
 
     fn report(&self, wait_s: u32) -> PollRequest {
@@ -460,12 +488,13 @@ impl Agent {
         let mut scans = Scans::default();
         for job in self.jobs.values() {
             let seen = job.view.get();
-            let scanning =
-                !seen.state.is_end() && seen.state != sonde_protocol::device::JobState::Draining;
+            let scanning = is_scanning(seen.state);
             scans.running += u32::from(scanning);
             scans.out_of_contact += u32::from(scanning && seen.out_of_contact);
         }
         let lan = sonde_netd::lan::observe(self.config.lan.interface.as_deref());
+        self.desk
+            .observe(lan.as_ref().map(in_effect).unwrap_or_default());
         let health = self.spool.health().borrow().clone();
         let mut errors = Vec::new();
         if lan.as_ref().is_some_and(|lan| !lan.carrier) {
@@ -499,6 +528,21 @@ impl Agent {
             status.errors = errors;
             status.scans_running = scans.running;
         });
+    }
+}
+
+fn is_scanning(state: JobState) -> bool {
+    !state.is_end() && state != JobState::Draining
+}
+
+fn in_effect(lan: &sonde_netd::lan::Lan) -> InEffect {
+    InEffect {
+        lan_gateway: lan.gateway.map(Into::into),
+        auto_ipv6: lan.ipv6.map(|(address, prefix_len)| AutoIpv6 {
+            address,
+            prefix_len,
+            gateway: lan.ipv6_gateway,
+        }),
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Config {
     pub lan: LanConfig,
     /// Results on disk.
     pub spool: SpoolConfig,
+    /// The box's display and console. The panel reads and refuses it; the agent has no use for it.
+    pub panel: toml::Table,
 }
 
 /// `[cloud]`.
@@ -146,6 +148,11 @@ impl Paths {
         self.state.join("settings.json")
     }
 
+    /// What the box's own settings are.
+    pub fn network(&self) -> PathBuf {
+        self.state.join("network.json")
+    }
+
     /// One file an attempt.
     pub fn jobs(&self) -> PathBuf {
         self.state.join("jobs")
@@ -188,7 +195,8 @@ mod tests {
         let config = load(
             "[cloud]\nurl = \"https://c\"\nfingerprint = \"ab\"\nca_file = \"/ca\"\n\
              [policy]\nnever_scan = [\"10.0.0.1\"]\nrate_ceiling_pps = 5\nallowed_networks = []\n\
-             [system]\nmanage = true\n[lan]\ninterface = \"eth0\"\n[spool]\nbudget_mib = 7\n",
+             [system]\nmanage = true\n[lan]\ninterface = \"eth0\"\n[spool]\nbudget_mib = 7\n\
+             [panel]\nkeys = 4\n",
         )
         .unwrap();
         assert_eq!(config.cloud.url.as_deref(), Some("https://c"));

@@ -93,6 +93,12 @@ impl Cookies {
         }
     }
 
+    /// What each VLAN adds to a cookie, by identifier; 0 is the untagged LAN. As secret as the key: for a link that
+    /// judges answers itself.
+    pub fn words(&self) -> &[u32; 4096] {
+        &self.words
+    }
+
     /// The hash of a question, the same in every VLAN: for [`Cookies::cookie`], [`Cookies::key`].
     #[inline]
     pub fn hash(&self, ip: IpAddr, question: Question) -> u64 {

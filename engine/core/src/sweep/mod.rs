@@ -278,6 +278,20 @@ impl Sweep {
         self.rest = self.rest.sooner(Rest::Until(now));
     }
 
+    /// An answer that a link has proven. `reset` is the sequence number to reset an accepted connection by, if the
+    /// link has not done so.
+    pub fn handle_proven(&mut self, now: Instant, reply: Reply, reset: Option<u32>) {
+        if let (Answer::TcpOpen(port), Some(seq), Some(mac)) = (reply.answer, reset, reply.mac) {
+            self.reset(&reply, port, seq, mac);
+        }
+        self.handle_reply(now, reply);
+    }
+
+    /// The cookies of this run, for a link that judges answers itself.
+    pub fn cookies(&self) -> &Cookies {
+        &self.cookies
+    }
+
     /// Does what is due at `now`. [`Sweep::poll_transmit`] does it too.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = self.now.max(now);

@@ -13,6 +13,7 @@ mod gateways;
 mod network;
 mod random;
 mod scans;
+mod segments;
 mod steady;
 mod waits;
 mod world;

@@ -91,7 +91,10 @@ fn run(
         }
         events.push(Event::Tick);
         let mut redraw = false;
-        for action in events.into_iter().flat_map(|event| panel.handle(event, now)) {
+        for action in events
+            .into_iter()
+            .flat_map(|event| panel.handle(event, now))
+        {
             match action {
                 Action::Redraw => redraw = true,
                 asked => client.act(asked),

@@ -36,6 +36,28 @@ pub(crate) fn ask(protocol: Option<Protocol>, kind: u16, payload: &[u8]) -> io::
     payload_of(&answer).map(<[u8]>::to_vec)
 }
 
+/// The attributes of the interface numbered `ifindex`, whose kinds are `IFLA_*`.
+///
+/// # Errors
+/// `ENODEV` without such an interface.
+pub(crate) fn interface_attributes(ifindex: u32) -> io::Result<Vec<u8>> {
+    const IFINFOMSG: usize = 16;
+    let mut request = [0; IFINFOMSG];
+    request[4..8].copy_from_slice(&ifindex.to_ne_bytes());
+    let mut answer = ask(ROUTE, libc::RTM_GETLINK, &request)?;
+    answer.drain(..IFINFOMSG.min(answer.len()));
+    Ok(answer)
+}
+
+/// Receive queues that the interface numbered `ifindex` was made with; it may use fewer.
+///
+/// # Errors
+/// `ENODEV` without such an interface.
+pub(crate) fn receive_queues(ifindex: u32) -> io::Result<u32> {
+    let attributes = interface_attributes(ifindex)?;
+    Ok(attribute_u32(&attributes, libc::IFLA_NUM_RX_QUEUES).unwrap_or(1))
+}
+
 /// Adds an attribute, padded to four bytes.
 pub(crate) fn push_attribute(message: &mut Vec<u8>, kind: u16, value: &[u8]) {
     let length = (ATTRIBUTE_HEADER + value.len()) as u16;

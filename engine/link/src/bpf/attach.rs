@@ -6,7 +6,7 @@ use aya::programs::xdp::XdpLinkId;
 use aya::programs::{ProgramError, Xdp, XdpError, XdpMode, loaded_programs};
 use aya::util::KernelVersion;
 
-use crate::netlink::{ROUTE, ask, attribute, attribute_u32};
+use crate::netlink::{attribute, attribute_u32, interface_attributes};
 
 /// Why a program is not on an interface.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +73,23 @@ pub(crate) fn attach(
         .map_err(|error| refusal(error, ifindex, interface))
 }
 
+/// Refuses an interface that runs a program already, before anything is done to it.
+///
+/// # Errors
+/// [`AttachError::Occupied`], or the kernel's answer to the question.
+pub(crate) fn unoccupied(ifindex: u32, interface: &str) -> Result<(), AttachError> {
+    let interface = interface.to_owned();
+    match program_on(ifindex) {
+        Ok(None) => Ok(()),
+        Ok(Some(id)) => Err(AttachError::Occupied {
+            interface,
+            id,
+            name: name_of(id),
+        }),
+        Err(source) => Err(AttachError::Kernel { interface, source }),
+    }
+}
+
 /// The kernel's number of the program that the interface runs, in whatever mode; `None` without one.
 ///
 /// # Errors
@@ -81,12 +98,8 @@ pub(crate) fn program_on(ifindex: u32) -> io::Result<Option<u32>> {
     /// Of `include/uapi/linux/if_link.h`, each with the number of the program: the only one, or one of several
     /// by mode (native, generic, in the card).
     const IDS: [u16; 4] = [4, 5, 6, 7];
-    const IFINFOMSG: usize = 16;
-    let mut request = [0; IFINFOMSG];
-    request[4..8].copy_from_slice(&ifindex.to_ne_bytes());
-    let answer = ask(ROUTE, libc::RTM_GETLINK, &request)?;
-    let attributes = answer.get(IFINFOMSG..).unwrap_or_default();
-    let xdp = attribute(attributes, libc::IFLA_XDP).unwrap_or_default();
+    let attributes = interface_attributes(ifindex)?;
+    let xdp = attribute(&attributes, libc::IFLA_XDP).unwrap_or_default();
     Ok(IDS
         .into_iter()
         .filter_map(|kind| attribute_u32(xdp, kind))
@@ -110,14 +123,10 @@ fn refusal(error: ProgramError, ifindex: u32, interface: &str) -> AttachError {
             reason: "its driver has no such mode",
         },
         // EEXIST: there is one in another mode.
-        Some(libc::EBUSY | libc::EEXIST) => match program_on(ifindex) {
-            Ok(Some(id)) => AttachError::Occupied {
-                interface,
-                id,
-                name: name_of(id),
-            },
+        Some(libc::EBUSY | libc::EEXIST) => match unoccupied(ifindex, &interface) {
+            Err(occupied) => occupied,
             // On a device above this one, or gone in the meantime.
-            _ => AttachError::Kernel { interface, source },
+            Ok(()) => AttachError::Kernel { interface, source },
         },
         _ => AttachError::Kernel { interface, source },
     }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use sonde_wire::VlanId;
 
+use crate::expected::Proven;
+
 /// Frames to send, in fixed-size slots of one allocation.
 #[derive(Debug)]
 pub struct FrameBatch {
@@ -132,6 +134,7 @@ pub struct RxFrame<'a> {
 pub struct RxBatch {
     bytes: Vec<u8>,
     frames: Vec<(u32, u32, RxMeta)>,
+    proven: Vec<Proven>,
     capacity: usize,
 }
 
@@ -144,8 +147,28 @@ impl RxBatch {
         Self {
             bytes: Vec::with_capacity(capacity * 128),
             frames: Vec::with_capacity(capacity),
+            proven: Vec::with_capacity(capacity),
             capacity,
         }
+    }
+
+    /// Adds an answer that the link has judged. Returns false when the batch is full of them.
+    pub fn push_proven(&mut self, proven: Proven) -> bool {
+        let fits = !self.is_full_of_proven();
+        if fits {
+            self.proven.push(proven);
+        }
+        fits
+    }
+
+    /// The answers that the link has judged, in order of arrival; they come besides the frames.
+    pub fn proven(&self) -> &[Proven] {
+        &self.proven
+    }
+
+    /// True when no more judged answers fit; as many do as frames.
+    pub fn is_full_of_proven(&self) -> bool {
+        self.proven.len() == self.capacity
     }
 
     /// Adds a frame whose tag is already out. Returns false when the batch is full.
@@ -173,9 +196,9 @@ impl RxBatch {
         self.frames.len()
     }
 
-    /// True without frames.
+    /// True without frames and judged answers.
     pub fn is_empty(&self) -> bool {
-        self.frames.is_empty()
+        self.frames.is_empty() && self.proven.is_empty()
     }
 
     /// True when no more fits.
@@ -187,6 +210,7 @@ impl RxBatch {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.frames.clear();
+        self.proven.clear();
     }
 }
 

@@ -7,6 +7,7 @@
 mod batch;
 mod bpf;
 pub mod connect;
+mod expected;
 pub mod faults;
 mod ifreq;
 pub mod interfaces;
@@ -15,6 +16,9 @@ mod netlink;
 pub mod offload;
 pub mod packet;
 mod tag;
+pub mod xdp;
+mod xdp_features;
+pub mod xsk;
 
 use std::io;
 use std::time::Duration;
@@ -24,12 +28,27 @@ pub use bpf::attach::AttachError;
 pub use connect::{
     ConnectLink, ConnectOpenError, ConnectOptions, ConnectOutcome, ConnectResult, Unreachable,
 };
+pub use expected::{Expected, ExpectedSource, Proof, Proven, ProvenAnswer};
 pub use faults::{FaultCounters, Faults, FaultyLink};
 pub use memory::{MemoryLink, memory_pair};
 pub use packet::{OpenError, PacketLink, PacketOptions};
+pub use xdp::{XdpError, XdpLink};
+pub use xdp_features::{XdpFeatures, xdp_features};
+pub use xsk::{XskError, XskLink, XskOptions};
 
 /// A way for Ethernet frames to leave and arrive.
 pub trait FrameLink {
+    /// Says what answers look like, for links that tell them from the rest of the traffic; to be said before the first
+    /// frame is sent. True if the link judges them from now on: what proves itself comes as
+    /// [`RxBatch::proven`] and never as a frame, what fails to prove itself is counted and dropped.
+    ///
+    /// # Errors
+    /// When the kernel does not take it; the link is of no use then.
+    fn expect(&mut self, expected: &Expected<'_>) -> io::Result<bool> {
+        let _ = expected;
+        Ok(false)
+    }
+
     /// Sends the frames of `batch` from index `from` on, tag in the frame where there is one.
     ///
     /// Returns how many the kernel took, counted from `from`; fewer than all means its queue is full
@@ -66,6 +85,10 @@ pub struct LinkCounters {
     /// Frames not handed up because they can't be placed: shorter than an Ethernet header, or tagged
     /// with the reserved identifier 4095.
     pub rx_malformed: u64,
+    /// Answers that failed to prove themselves, dropped by a link that judges.
+    pub rx_forged: u64,
+    /// Connections that were accepted and reset by a link that judges; not in [`LinkCounters::tx_frames`].
+    pub tx_resets: u64,
 }
 
 #[cfg(test)]
@@ -77,5 +100,6 @@ mod tests {
         may_move::<super::PacketLink>();
         may_move::<super::ConnectLink>();
         may_move::<super::MemoryLink>();
+        may_move::<super::XskLink>();
     }
 }

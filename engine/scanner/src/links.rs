@@ -6,16 +6,13 @@ use std::net::IpAddr;
 use sonde_core::plan::Environment;
 use sonde_core::request::{LinkKind, ScanRequest};
 use sonde_link::connect::{ConnectLink, ConnectOpenError, ConnectOptions};
-use sonde_link::{OpenError, PacketLink, PacketOptions};
+use sonde_link::{OpenError, PacketLink, PacketOptions, XdpError, XdpLink};
 
-use crate::environment::{self, EnvironmentError};
+use crate::environment::{self, EnvironmentError, Machine};
 
 /// Why there is no link.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    /// Not in this build.
-    #[error("the xdp link is not in this build; use --link packet, or auto for the best there is")]
-    Xdp,
     /// VLANs need frames.
     #[error("the connect link can't tag frames; leave --trunk out, or use --link packet")]
     ConnectTrunk,
@@ -24,6 +21,9 @@ pub enum LinkError {
         "no permission for raw packets on `{0}`; run as root, give the program CAP_NET_RAW, or use --link connect"
     )]
     NotPermitted(String),
+    /// A program in the kernel.
+    #[error(transparent)]
+    Xdp(XdpError),
     /// AF_PACKET.
     #[error(transparent)]
     Packet(OpenError),
@@ -39,15 +39,13 @@ impl LinkError {
     /// True when asking again would end the same.
     pub fn is_refusal(&self) -> bool {
         match self {
-            Self::Xdp | Self::ConnectTrunk => true,
+            Self::ConnectTrunk => true,
             Self::Environment(error) => error.is_refusal(),
             Self::Packet(OpenError::NoSuchInterface(_) | OpenError::NotEthernet(_)) => true,
-            Self::NotPermitted(_) | Self::Packet(_) | Self::Connect(_) => false,
+            Self::NotPermitted(_) | Self::Xdp(_) | Self::Packet(_) | Self::Connect(_) => false,
         }
     }
-}
 
-impl LinkError {
     /// True when frames can't be had for the targets, but the kernel's own sockets may reach them. Not so when an
     /// interface or a trunk is named: those can only mean frames.
     fn leaves_connect(&self, request: &ScanRequest) -> bool {
@@ -57,8 +55,17 @@ impl LinkError {
                 Self::NotPermitted(_) => true,
                 Self::Packet(OpenError::NotEthernet(_) | OpenError::Kernel { .. }) => true,
                 Self::Environment(error) => error.leaves_connect(),
-                Self::Xdp | Self::ConnectTrunk | Self::Packet(_) | Self::Connect(_) => false,
+                Self::ConnectTrunk | Self::Xdp(_) | Self::Packet(_) | Self::Connect(_) => false,
             }
+    }
+}
+
+impl From<XdpError> for LinkError {
+    fn from(error: XdpError) -> Self {
+        match error {
+            XdpError::Interface(error) => error.into(),
+            error => Self::Xdp(error),
+        }
     }
 }
 
@@ -73,6 +80,8 @@ impl From<OpenError> for LinkError {
 
 /// A link, open.
 pub(crate) enum OpenLink {
+    /// Frames by a program in the kernel.
+    Xdp(Box<XdpLink>),
     /// Frames through AF_PACKET.
     Packet(Box<PacketLink>),
     /// The kernel's own sockets.
@@ -83,6 +92,7 @@ impl OpenLink {
     /// Its name, for people.
     pub(crate) fn describe(&self) -> String {
         match self {
+            Self::Xdp(link) => format!("xdp link on {}", link.interface()),
             Self::Packet(link) => format!("packet link on {}", link.interface()),
             Self::Connect(_) => "connect link".to_owned(),
         }
@@ -95,28 +105,38 @@ pub(crate) fn open(
     request: &ScanRequest,
     names: HashMap<String, Vec<IpAddr>>,
 ) -> Result<(OpenLink, Environment, Vec<String>), LinkError> {
-    match request.link {
-        LinkKind::Xdp => Err(LinkError::Xdp),
-        LinkKind::Packet => {
-            let (link, environment) = open_packet(request, names)?;
-            Ok((link, environment, Vec::new()))
-        }
-        LinkKind::Connect => {
+    let (frames, mut notes): (&[OpenFrames], _) = match request.link {
+        LinkKind::Xdp => (&[open_xdp], Vec::new()),
+        LinkKind::Packet => (&[open_packet], Vec::new()),
+        LinkKind::Connect => (&[], Vec::new()),
+        LinkKind::Auto => (&[open_xdp, open_packet], Vec::new()),
+    };
+    let Some((last, better)) = frames.split_last() else {
+        let (link, environment) = open_connect(request, names)?;
+        return Ok((link, environment, notes));
+    };
+    let opened = environment::of_interface(request, names.clone())
+        .map_err(LinkError::from)
+        .and_then(|machine| {
+            let port = Port::of(request, &machine);
+            let link = better.iter().find_map(|open| match open(&port) {
+                Ok(link) => Some(link),
+                Err(error) => {
+                    notes.push(format!("not by the better link: {error}"));
+                    None
+                }
+            });
+            let link = link.map_or_else(|| last(&port), Ok)?;
+            Ok((link, machine.environment))
+        });
+    match opened {
+        Ok((link, environment)) => Ok((link, environment, notes)),
+        Err(error) if request.link == LinkKind::Auto && error.leaves_connect(request) => {
             let (link, environment) = open_connect(request, names)?;
-            Ok((link, environment, Vec::new()))
+            let note = format!("scanning by the connect link: {error}");
+            Ok((link, environment, vec![note]))
         }
-        LinkKind::Auto => match open_packet(request, names.clone()) {
-            Ok((link, environment)) => Ok((link, environment, Vec::new())),
-            Err(error) if error.leaves_connect(request) => {
-                let (link, environment) = open_connect(request, names)?;
-                Ok((
-                    link,
-                    environment,
-                    vec![format!("scanning by the connect link: {error}")],
-                ))
-            }
-            Err(error) => Err(error),
-        },
+        Err(error) => Err(error),
     }
 }
 
@@ -126,8 +146,9 @@ pub(crate) fn environment(
     names: HashMap<String, Vec<IpAddr>>,
 ) -> Result<Environment, LinkError> {
     match request.link {
-        LinkKind::Xdp => Err(LinkError::Xdp),
-        LinkKind::Packet => Ok(environment::of_interface(request, names)?.environment),
+        LinkKind::Xdp | LinkKind::Packet => {
+            Ok(environment::of_interface(request, names)?.environment)
+        }
         LinkKind::Connect if request.trunk.is_some() => Err(LinkError::ConnectTrunk),
         LinkKind::Connect => Ok(environment::of_kernel(names)),
         LinkKind::Auto => match environment::of_interface(request, names.clone()) {
@@ -140,31 +161,45 @@ pub(crate) fn environment(
     }
 }
 
-fn open_packet(
-    request: &ScanRequest,
-    names: HashMap<String, Vec<IpAddr>>,
-) -> Result<(OpenLink, Environment), LinkError> {
-    let machine = environment::of_interface(request, names)?;
-    // Addresses of ours that the kernel does not have: a card passes frames for other VLANs, MAC addresses and
-    // multicast groups than the kernel's only when asked for all.
-    let own = |ip| {
-        machine
-            .interface
-            .addresses
-            .iter()
-            .any(|(owned, _)| *owned == ip)
-    };
-    let promiscuous = request.trunk.is_some()
-        || request
-            .source_mac
-            .is_some_and(|mac| Some(mac) != machine.interface.mac)
-        || request.source_ip.is_some_and(|ip| !own(ip));
+/// An interface, as a link for frames opens it.
+struct Port {
+    interface: String,
+    promiscuous: bool,
+}
+
+/// Opens a link for frames.
+type OpenFrames = fn(&Port) -> Result<OpenLink, LinkError>;
+
+impl Port {
+    fn of(request: &ScanRequest, machine: &Machine) -> Self {
+        // Addresses of ours that the kernel does not have: a card passes frames for other VLANs, MAC addresses and
+        // multicast groups than the kernel's only when asked for all.
+        let own = |ip| {
+            let mut addresses = machine.interface.addresses.iter();
+            addresses.any(|(owned, _)| *owned == ip)
+        };
+        let mac = request.source_mac;
+        Self {
+            interface: machine.interface.name.clone(),
+            promiscuous: request.trunk.is_some()
+                || mac.is_some_and(|mac| Some(mac) != machine.interface.mac)
+                || request.source_ip.is_some_and(|ip| !own(ip)),
+        }
+    }
+}
+
+fn open_xdp(port: &Port) -> Result<OpenLink, LinkError> {
+    let link = XdpLink::open(&port.interface, port.promiscuous)?;
+    Ok(OpenLink::Xdp(Box::new(link)))
+}
+
+fn open_packet(port: &Port) -> Result<OpenLink, LinkError> {
     let options = PacketOptions {
-        promiscuous,
+        promiscuous: port.promiscuous,
         ..PacketOptions::default()
     };
-    let link = PacketLink::open(&machine.interface.name, options)?;
-    Ok((OpenLink::Packet(Box::new(link)), machine.environment))
+    let link = PacketLink::open(&port.interface, options)?;
+    Ok(OpenLink::Packet(Box::new(link)))
 }
 
 fn open_connect(

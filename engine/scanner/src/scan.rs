@@ -108,6 +108,8 @@ pub struct Scan {
     clock: Clock,
     sweep: Sweep,
     source_port: u16,
+    /// Secret of this run alone.
+    key: [u8; 16],
     link: OpenLink,
     notes: Vec<String>,
 }
@@ -124,9 +126,10 @@ impl Scan {
         let plan = Arc::new(Plan::new(request, &environment, policy)?);
         let source_port =
             SOURCE_PORTS.start + (Uuid::new_v4().as_u128() as u16) % SOURCE_PORTS.len() as u16;
+        // 122 random bits.
+        let key = Uuid::new_v4().into_bytes();
         let config = SweepConfig {
-            // 122 random bits; the secret of this run alone.
-            key: Uuid::new_v4().into_bytes(),
+            key,
             source_port,
             ..SweepConfig::default()
         };
@@ -140,6 +143,7 @@ impl Scan {
             clock,
             sweep,
             source_port,
+            key,
             link,
             notes,
         })
@@ -199,12 +203,25 @@ impl Scan {
             clock,
             mut sweep,
             source_port,
+            key,
             link,
             ..
         } = self;
         let captures = sink.captures();
         let link_name = link.describe();
+        let broke = |source| ScanError::Broke {
+            link: link_name.clone(),
+            source,
+        };
         let mut exchange: Box<dyn Exchange> = match link {
+            OpenLink::Xdp(link) => {
+                let interface = captures.then(|| link.interface().to_owned());
+                let mut exchange =
+                    FrameExchange::new(*link, &plan, source_port, interface.as_deref());
+                let expect = exchange.expect(&plan, &sweep, (source_port, key));
+                expect.map_err(broke)?;
+                Box::new(exchange)
+            }
             OpenLink::Packet(link) => {
                 let interface = captures.then(|| link.interface().to_owned());
                 let exchange = FrameExchange::new(*link, &plan, source_port, interface.as_deref());

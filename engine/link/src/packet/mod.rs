@@ -99,6 +99,30 @@ impl PacketLink {
     /// # Errors
     /// See [`OpenError`]; nothing is left behind.
     pub fn open(interface: &str, options: PacketOptions) -> Result<Self, OpenError> {
+        Self::open_for(interface, options, libc::ETH_P_ALL as u16)
+    }
+
+    /// Opens `interface` to send, to keep it promiscuous, or to know when it goes down; nothing is received.
+    ///
+    /// # Errors
+    /// As [`PacketLink::open`].
+    pub(crate) fn open_deaf(interface: &str, options: PacketOptions) -> Result<Self, OpenError> {
+        // One block is the least that a ring can have.
+        let options = PacketOptions {
+            ring_frames: 1,
+            ..options
+        };
+        // Reserved (IEEE 802 numbers at IANA), so no frame has it. A socket without any protocol would be deaf, too, but
+        // the kernel tells it nothing of its interface.
+        const NOBODYS: u16 = 0xffff;
+        Self::open_for(interface, options, NOBODYS)
+    }
+
+    fn open_for(
+        interface: &str,
+        options: PacketOptions,
+        protocol: u16,
+    ) -> Result<Self, OpenError> {
         let at = |attempted| move |source| failure(interface, attempted, source);
         let ask = Interrogator::new().map_err(at("making a socket"))?;
         let index = ask.index(interface).map_err(at("looking it up"))?;
@@ -123,7 +147,7 @@ impl PacketLink {
         // Some 1,300 small frames on their way into a card's queue.
         socket::enlarge_send_buffer(&socket, 1024 * 1024);
         let ring = RxRing::new(socket, options.ring_frames).map_err(at("making a receive ring"))?;
-        socket::bind(ring.socket(), index).map_err(at("binding to it"))?;
+        socket::bind(ring.socket(), index, protocol).map_err(at("binding to it"))?;
         if options.promiscuous {
             socket::join_promiscuous(ring.socket(), index).map_err(at("asking for all frames"))?;
         }
@@ -150,6 +174,11 @@ impl PacketLink {
     /// Address of the interface when it was opened.
     pub fn mac(&self) -> MacAddr {
         self.mac
+    }
+
+    /// What went wrong with the interface since it was last asked.
+    pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.ring.socket().take_error()
     }
 
     /// Moves what has arrived into `batch`, as far as there is room.

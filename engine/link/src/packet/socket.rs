@@ -22,11 +22,11 @@ pub(super) fn enlarge_send_buffer(socket: &Socket, bytes: libc::c_int) {
     }
 }
 
-/// Binds `socket` to all frames of the interface numbered `index`.
-pub(super) fn bind(socket: &Socket, index: u32) -> io::Result<()> {
+/// Binds `socket` to the interface numbered `index` and to its frames of `protocol`; 0 is none.
+pub(super) fn bind(socket: &Socket, index: u32, protocol: u16) -> io::Result<()> {
     let address = libc::sockaddr_ll {
         sll_family: libc::AF_PACKET as u16,
-        sll_protocol: (libc::ETH_P_ALL as u16).to_be(),
+        sll_protocol: protocol.to_be(),
         sll_ifindex: index.cast_signed(),
         sll_hatype: 0,
         sll_pkttype: 0,

@@ -3,12 +3,16 @@
 use std::io;
 use std::time::Duration;
 
+use sonde_core::judge::{Answer, Reply};
 use sonde_core::plan::Plan;
 use sonde_core::probe::Transmit;
 use sonde_core::sweep::Sweep;
 use sonde_core::template::Templates;
 use sonde_core::time::Instant;
-use sonde_link::{FrameBatch, FrameLink, LinkCounters, RxBatch};
+use sonde_link::{
+    Expected, ExpectedSource, FrameBatch, FrameLink, LinkCounters, Proof, Proven, ProvenAnswer,
+    RxBatch,
+};
 use sonde_wire::Checksums;
 
 use super::{Exchange, Next};
@@ -53,6 +57,38 @@ impl<L: FrameLink> FrameExchange<L> {
             capture,
             none: Vec::new(),
         }
+    }
+
+    /// Tells the link what answers look like. It judges them itself if it can, but not in a scan that is captured:
+    /// there every answer is wanted whole.
+    pub(crate) fn expect(
+        &mut self,
+        plan: &Plan,
+        sweep: &Sweep,
+        (source_port, key): (u16, [u8; 16]),
+    ) -> io::Result<()> {
+        let sources: Vec<_> = plan
+            .sources()
+            .iter()
+            .map(|source| ExpectedSource {
+                vlan: source.vlan,
+                ip: source.ip,
+                kernel_owned: source.kernel_owned,
+            })
+            .collect();
+        let request = plan.request();
+        let proof = Proof {
+            key,
+            words: sweep.cookies().words(),
+            // What the link resets is not paced: only where nothing is.
+            resets: request.rate_pps.is_none() && request.bandwidth_bps.is_none(),
+        };
+        self.link.expect(&Expected {
+            port: source_port,
+            sources: &sources,
+            proof: self.capture.is_none().then_some(proof),
+        })?;
+        Ok(())
     }
 
     fn fill(&mut self, now: Instant, sweep: &mut Sweep) {
@@ -116,6 +152,10 @@ impl<L: FrameLink> Exchange for FrameExchange<L> {
         self.received.clear();
         self.link.receive(&mut self.received, wait)?;
         let now = clock.now();
+        for proven in self.received.proven() {
+            let (reply, reset) = reply(proven);
+            sweep.handle_proven(now, reply, reset);
+        }
         for frame in self.received.iter() {
             let age = u64::try_from(frame.meta.age.as_nanos()).unwrap_or(u64::MAX);
             let arrived = Instant::from_nanos(now.as_nanos().saturating_sub(age));
@@ -148,4 +188,22 @@ impl<L: FrameLink> Exchange for FrameExchange<L> {
     fn captured(&mut self) -> &mut Vec<u8> {
         self.capture.as_mut().unwrap_or(&mut self.none)
     }
+}
+
+/// An answer that the link has judged, and by what to reset it if that is still to be done.
+fn reply(proven: &Proven) -> (Reply, Option<u32>) {
+    let (answer, reset) = match proven.answer {
+        ProvenAnswer::TcpOpen { port, reset } => (Answer::TcpOpen(port), reset),
+        ProvenAnswer::TcpClosed { port } => (Answer::TcpClosed(port), None),
+        ProvenAnswer::Echo => (Answer::Echo, None),
+    };
+    let reply = Reply {
+        vlan: proven.vlan,
+        ip: proven.ip,
+        answer,
+        mac: Some(proven.mac),
+        ttl: Some(proven.ttl),
+        rtt: None,
+    };
+    (reply, reset)
 }

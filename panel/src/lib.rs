@@ -16,6 +16,7 @@
 
 pub mod client;
 pub mod event;
+pub mod faults;
 pub mod fronts;
 pub mod lcdproc;
 pub mod leds;
@@ -27,4 +28,14 @@ pub mod tty;
 pub mod vt100;
 pub mod wrap;
 
+mod busy;
+mod draw;
+mod field;
+mod form;
+mod menu;
+mod notice;
+mod port_link;
+mod prompt;
+mod recorder;
 mod status;
+mod view;

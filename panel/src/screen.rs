@@ -175,6 +175,12 @@ impl Screen {
         self.put(row, column, Cell::Sign(Glyph::Cloud));
     }
 
+    /// Puts the cursor there, if that is on the display.
+    pub(crate) fn set_cursor(&mut self, row: usize, column: usize) {
+        let inside = row < self.geometry.rows && column < self.geometry.columns;
+        self.cursor = inside.then_some((row, column));
+    }
+
     fn put(&mut self, row: usize, column: usize, cell: Cell) {
         if row < self.geometry.rows && column < self.geometry.columns {
             self.cells[row * self.geometry.columns + column] = cell;

@@ -5,21 +5,15 @@ use std::time::Duration;
 use sonde_protocol::activation::grouped;
 use sonde_protocol::local::{Phase, Status};
 
+use crate::draw::{draw_text, moving_line};
 use crate::event::Key;
 use crate::screen::{Glyph, Screen};
-use crate::texts;
-use crate::wrap::wrap;
+use crate::{faults, texts};
 
 /// Each boot message stays at least this long: a person reads it in that time.
 const BOOT_STEP: Duration = Duration::from_millis(1200);
 /// What alternates (code and check number, several errors) changes this often.
 const FACE_TIME: Duration = Duration::from_secs(4);
-/// A text with more rows than the display moves up by one row this often.
-const ROW_TIME: Duration = Duration::from_secs(2);
-/// A line wider than the display moves left by one cell this often.
-const CELL_TIME: Duration = Duration::from_millis(400);
-/// Blanks between the end of a moving line and its next beginning.
-const LINE_GAP: usize = 3;
 
 /// Where the box is on its way from power on to its first answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,14 +40,23 @@ pub(crate) struct StatusView {
 
 impl StatusView {
     pub(crate) fn new() -> StatusView {
-        let zero = Duration::ZERO;
+        StatusView::starting(Duration::ZERO)
+    }
+
+    /// At power on, at `now`.
+    pub(crate) fn starting(now: Duration) -> StatusView {
         StatusView {
             boot: Boot::Welcome,
-            boot_since: zero,
+            boot_since: now,
             face: 0,
-            face_since: zero,
-            text_since: zero,
+            face_since: now,
+            text_since: now,
         }
+    }
+
+    /// Whether the boot messages are over.
+    pub(crate) fn is_up(&self) -> bool {
+        self.boot == Boot::Done
     }
 
     /// The agent went away: the box is as if starting, but not from power on.
@@ -77,23 +80,30 @@ impl StatusView {
         }
     }
 
-    /// A key went down.
-    pub(crate) fn handle_key(&mut self, key: Key, status: Option<&Status>, now: Duration) {
+    /// A key went down; whether it turned to another face.
+    pub(crate) fn handle_key(&mut self, key: Key, status: Option<&Status>, now: Duration) -> bool {
         let faces = self.faces(status);
         if faces < 2 {
-            return;
+            return false;
         }
         let activation = matches!(status, Some(Status { errors, .. }) if errors.is_empty());
         match key {
             Key::Right if activation => self.turn_to((self.face + 1) % faces, now),
             Key::Down if !activation => self.turn_to((self.face + 1) % faces, now),
             Key::Up if !activation => self.turn_to((self.face + faces - 1) % faces, now),
-            _ => {}
+            _ => return false,
         }
+        true
     }
 
-    /// Draws the screen for `status`.
-    pub(crate) fn draw(&self, status: Option<&Status>, now: Duration, screen: &mut Screen) {
+    /// Draws the screen for `status`. `menu`: ENTER opens one.
+    pub(crate) fn draw(
+        &self,
+        status: Option<&Status>,
+        now: Duration,
+        menu: bool,
+        screen: &mut Screen,
+    ) {
         let moved = now.saturating_sub(self.text_since);
         let text = match self.boot {
             Boot::Welcome => texts::WELCOME,
@@ -102,42 +112,49 @@ impl StatusView {
             Boot::ComingUp => texts::COMING_UP,
             Boot::Done => match status {
                 None => texts::STARTING_UP,
-                Some(status) => return self.draw_status(status, moved, screen),
+                Some(status) => return self.draw_status(status, moved, menu, screen),
             },
         };
         draw_text(screen, text, &[], moved);
     }
 
-    fn draw_status(&self, status: &Status, moved: Duration, screen: &mut Screen) {
+    fn draw_status(&self, status: &Status, moved: Duration, menu: bool, screen: &mut Screen) {
+        let enter: &[Glyph] = if menu { &[Glyph::Enter] } else { &[] };
         if !status.errors.is_empty() {
-            let keys: &[Glyph] = if status.errors.len() > 1 {
-                &[Glyph::Up, Glyph::Down]
-            } else {
-                &[]
+            let keys: &[Glyph] = match (status.errors.len() > 1, menu) {
+                (true, true) => &[Glyph::Enter, Glyph::Down],
+                (true, false) => &[Glyph::Up, Glyph::Down],
+                (false, _) => enter,
             };
             let text = &status.errors[self.face % status.errors.len()];
-            screen.note = texts::fault(text)
+            screen.note = faults::fault(text)
                 .and_then(|fault| fault.code)
                 .map(str::to_owned);
             return draw_text(screen, text, keys, moved);
         }
         match &status.phase {
-            Phase::Starting => draw_text(screen, texts::COMING_UP, &[], moved),
-            Phase::Contacting => draw_text(screen, texts::CONTACTING, &[], moved),
+            Phase::Starting => draw_text(screen, texts::COMING_UP, enter, moved),
+            Phase::Contacting => draw_text(screen, texts::CONTACTING, enter, moved),
             Phase::CommunicationFailure => {
-                draw_text(screen, texts::COMMUNICATION_FAILURE, &[], moved);
+                draw_text(screen, texts::COMMUNICATION_FAILURE, enter, moved);
             }
             Phase::Activation { code, check_number } => {
-                self.draw_activation(code, check_number, screen);
+                self.draw_activation(code, check_number, enter, screen);
             }
-            Phase::Ready => draw_idle(status, moved, screen),
+            Phase::Ready => draw_idle(status, moved, enter, screen),
         }
     }
 
     /// Code and check number do not fit one row of 16 with words beside them, and a bare number
     /// would be typed as part of the code. So they take turns, and RIGHT turns at once; with a third
     /// row both are shown, and a console shows the number below the display as well.
-    fn draw_activation(&self, code: &str, check_number: &str, screen: &mut Screen) {
+    fn draw_activation(
+        &self,
+        code: &str,
+        check_number: &str,
+        enter: &[Glyph],
+        screen: &mut Screen,
+    ) {
         let check = format!("Check no. {check_number}");
         screen.write(0, 0, texts::ACTIVATION_CODE);
         if screen.geometry().rows > 2 {
@@ -145,8 +162,16 @@ impl StatusView {
             screen.write(2, 0, &check);
         } else {
             screen.write(1, 0, &if self.face == 0 { grouped(code) } else { check });
-            screen.indicate(&[Glyph::Right]);
         }
+        let mut keys = enter.to_vec();
+        if screen.geometry().rows <= 2 {
+            keys.push(Glyph::Right);
+        }
+        let room = screen
+            .geometry()
+            .columns
+            .saturating_sub(texts::ACTIVATION_CODE.len());
+        screen.indicate(&keys[..keys.len().min(room)]);
         screen.note = Some(format!("check number {check_number}"));
     }
 
@@ -189,9 +214,11 @@ impl StatusView {
 }
 
 /// The name on the first row, the address on the second, the cloud's sign in the last cell.
-fn draw_idle(status: &Status, moved: Duration, screen: &mut Screen) {
+fn draw_idle(status: &Status, moved: Duration, enter: &[Glyph], screen: &mut Screen) {
     let columns = screen.geometry().columns;
-    screen.write(0, 0, &moving_line(&status.name, columns, moved));
+    let beside = columns.saturating_sub(enter.len());
+    screen.write(0, 0, &moving_line(&status.name, beside, moved));
+    screen.indicate(enter);
     let address = status.lan_address.as_deref().unwrap_or("");
     let room = if screen.geometry().rows > 2 {
         columns
@@ -200,57 +227,4 @@ fn draw_idle(status: &Status, moved: Duration, screen: &mut Screen) {
     };
     screen.write(1, 0, &moving_line(address, room, moved));
     screen.indicate_cloud();
-}
-
-/// A text wrapped at words; what has more rows than the display moves up row by row.
-pub(crate) fn draw_text(screen: &mut Screen, text: &str, keys: &[Glyph], moved: Duration) {
-    let geometry = screen.geometry();
-    let lines = wrap(
-        text,
-        geometry.columns.saturating_sub(keys.len()),
-        geometry.columns,
-    );
-    let positions = lines.len().saturating_sub(geometry.rows) + 1;
-    let skipped = steps(moved, ROW_TIME) % positions;
-    for (row, line) in lines.iter().skip(skipped).take(geometry.rows).enumerate() {
-        screen.write(row, 0, line);
-    }
-    screen.indicate(keys);
-}
-
-/// The part of `text` that a window of `width` cells shows: all of it, or a part moving left in a ring.
-fn moving_line(text: &str, width: usize, moved: Duration) -> String {
-    let letters: Vec<char> = text.chars().collect();
-    if letters.len() <= width {
-        return text.to_owned();
-    }
-    let ring: Vec<char> = letters
-        .into_iter()
-        .chain(std::iter::repeat_n(' ', LINE_GAP))
-        .collect();
-    let first = steps(moved.saturating_sub(ROW_TIME), CELL_TIME) % ring.len();
-    ring.iter().cycle().skip(first).take(width).collect()
-}
-
-fn steps(passed: Duration, step: Duration) -> usize {
-    usize::try_from(passed.as_millis() / step.as_millis()).unwrap_or(usize::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_that_fits_stands_still_and_a_longer_one_moves_in_a_ring() {
-        let at = |ms| moving_line("2001:db8::100:5", 12, Duration::from_millis(ms));
-        assert_eq!(
-            moving_line("10.0.0.5", 12, Duration::from_secs(9)),
-            "10.0.0.5"
-        );
-        assert_eq!(at(0), "2001:db8::10");
-        assert_eq!(at(2000), "2001:db8::10");
-        assert_eq!(at(2400), "001:db8::100");
-        assert_eq!(at(2000 + 400 * 14), "5   2001:db8");
-        assert_eq!(at(2000 + 400 * 18), "2001:db8::10");
-    }
 }

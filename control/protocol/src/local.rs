@@ -82,7 +82,7 @@ pub struct Answer {
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// The setup asked for.
-    Setup(Setup),
+    Setup(Box<Setup>),
     /// It is done: a change is stored and in effect, a command begun.
     Done {
         /// Scans that were ended by it.

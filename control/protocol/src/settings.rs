@@ -352,14 +352,14 @@ mod tests {
     fn a_password_is_kept_replaced_taken_away_and_never_shown() {
         let secret = Secret::new("s3cret".into());
         let set = Settings::default()
-            .with(&proxy(NewPassword::Set(secret.clone())))
+            .with(&proxy(NewPassword::Set(secret)))
             .unwrap();
         assert!(!format!("{set:?}").contains("s3cret"));
         let kept = set.with(&proxy(NewPassword::Keep)).unwrap();
         assert_eq!(kept, set);
         let cleared = set.with(&proxy(NewPassword::Clear)).unwrap();
         assert_eq!(cleared.proxy.unwrap().password, None);
-        let redacted = set.clone().redacted().proxy.unwrap();
+        let redacted = set.redacted().proxy.unwrap();
         assert_eq!(redacted.password.as_ref().map(Secret::reveal), Some(""));
         assert_eq!(redacted.login(), Some((Some("OFFICE"), "scanner")));
     }

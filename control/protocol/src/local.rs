@@ -80,9 +80,10 @@ pub struct Answer {
 /// What became of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub enum Outcome {
     /// The setup asked for.
-    Setup(Box<Setup>),
+    Setup(Setup),
     /// It is done: a change is stored and in effect, a command begun.
     Done {
         /// Scans that were ended by it.

@@ -79,6 +79,33 @@ pub enum OpenError {
     },
 }
 
+/// An Ethernet interface that is up.
+pub(crate) struct Card {
+    /// The kernel's number of it.
+    pub(crate) index: u32,
+    pub(crate) mac: MacAddr,
+}
+
+impl Card {
+    /// Looks `interface` up.
+    pub(crate) fn of(interface: &str) -> Result<Self, OpenError> {
+        let at = |attempted| move |source| failure(interface, attempted, source);
+        let ask = Interrogator::new().map_err(at("making a socket"))?;
+        let index = ask.index(interface).map_err(at("looking it up"))?;
+        let address = ask
+            .hardware_address(interface)
+            .map_err(at("reading its address"))?;
+        if !address.is_ethernet() {
+            return Err(OpenError::NotEthernet(interface.to_owned()));
+        }
+        if !ask.is_up(interface).map_err(at("reading its flags"))? {
+            return Err(OpenError::Down(interface.to_owned()));
+        }
+        let mac = address.mac;
+        Ok(Self { index, mac })
+    }
+}
+
 /// A link through one Ethernet interface.
 ///
 /// It belongs to the network namespace of the thread that opened it and may move to other threads. An interface
@@ -102,7 +129,7 @@ impl PacketLink {
         Self::open_for(interface, options, libc::ETH_P_ALL as u16)
     }
 
-    /// Opens `interface` to send, to keep it promiscuous, or to know when it goes down; nothing is received.
+    /// Opens `interface` to keep it promiscuous, or to know when it goes down; nothing is received.
     ///
     /// # Errors
     /// As [`PacketLink::open`].
@@ -112,10 +139,12 @@ impl PacketLink {
             ring_frames: 1,
             ..options
         };
-        // Reserved (IEEE 802 numbers at IANA), so no frame has it. A socket without any protocol would be deaf, too, but
-        // the kernel tells it nothing of its interface.
-        const NOBODYS: u16 = 0xffff;
-        Self::open_for(interface, options, NOBODYS)
+        Self::open_for(interface, options, 0)
+    }
+
+    /// What went wrong with the interface since it was last asked.
+    pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.ring.socket().take_error()
     }
 
     fn open_for(
@@ -123,18 +152,8 @@ impl PacketLink {
         options: PacketOptions,
         protocol: u16,
     ) -> Result<Self, OpenError> {
+        let card = Card::of(interface)?;
         let at = |attempted| move |source| failure(interface, attempted, source);
-        let ask = Interrogator::new().map_err(at("making a socket"))?;
-        let index = ask.index(interface).map_err(at("looking it up"))?;
-        let address = ask
-            .hardware_address(interface)
-            .map_err(at("reading its address"))?;
-        if !address.is_ethernet() {
-            return Err(OpenError::NotEthernet(interface.to_owned()));
-        }
-        if !ask.is_up(interface).map_err(at("reading its flags"))? {
-            return Err(OpenError::Down(interface.to_owned()));
-        }
         // Protocol 0: nothing is received before everything is set and the socket is bound.
         let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0)))
             .map_err(at("making a packet socket"))?;
@@ -147,15 +166,15 @@ impl PacketLink {
         // Some 1,300 small frames on their way into a card's queue.
         socket::enlarge_send_buffer(&socket, 1024 * 1024);
         let ring = RxRing::new(socket, options.ring_frames).map_err(at("making a receive ring"))?;
-        socket::bind(ring.socket(), index, protocol).map_err(at("binding to it"))?;
+        socket::bind(ring.socket(), card.index, protocol).map_err(at("binding to it"))?;
         if options.promiscuous {
-            socket::join_promiscuous(ring.socket(), index).map_err(at("asking for all frames"))?;
+            socket::join_promiscuous(ring.socket(), card.index).map_err(at("asking for all frames"))?;
         }
         Ok(Self {
             ring,
             interface: interface.to_owned(),
-            index,
-            mac: address.mac,
+            index: card.index,
+            mac: card.mac,
             counters: LinkCounters::default(),
             scratch: Box::new([0; RxBatch::SNAP]),
         })
@@ -174,11 +193,6 @@ impl PacketLink {
     /// Address of the interface when it was opened.
     pub fn mac(&self) -> MacAddr {
         self.mac
-    }
-
-    /// What went wrong with the interface since it was last asked.
-    pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.ring.socket().take_error()
     }
 
     /// Moves what has arrived into `batch`, as far as there is room.

@@ -11,9 +11,9 @@
 mod records;
 mod rules;
 mod slots;
+mod watch;
 
 use std::io;
-use std::os::fd::AsFd;
 use std::time::Duration;
 
 use aya::maps::{Map, MapData, MapError, PerCpuArray, RingBuf};
@@ -25,12 +25,13 @@ use sonde_wire::MacAddr;
 use crate::batch::{FrameBatch, RxBatch, RxMeta};
 use crate::bpf::attach::{AttachError, attach};
 use crate::expected::Expected;
-use crate::packet::{OpenError, PacketLink, PacketOptions};
+use crate::packet::{Card, OpenError, PacketLink, PacketOptions};
 use crate::tag::without_tag;
 use crate::xdp_features::xdp_features;
 use crate::{FrameLink, LinkCounters};
 use rules::Rules;
 use slots::{SLOTS, Slots};
+use watch::Watch;
 
 /// The compiled program; `.ci/bpf` holds it against its source.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/sonde.bpf.o");
@@ -74,8 +75,11 @@ pub struct XdpLink {
     hits: RingBuf<MapData>,
     frames: RingBuf<MapData>,
     counts: PerCpuArray<MapData, u64>,
-    /// Receives nothing: it keeps the interface promiscuous where that is wanted, and tells when it goes down.
-    socket: PacketLink,
+    watch: Watch,
+    /// Receives nothing: it keeps the interface promiscuous.
+    _promiscuous: Option<PacketLink>,
+    interface: String,
+    mac: MacAddr,
     counters: LinkCounters,
     scratch: Box<[u8; RxBatch::SNAP]>,
     /// What a run's frames hold before the program writes them; only the length matters.
@@ -88,11 +92,15 @@ impl XdpLink {
     /// # Errors
     /// See [`XdpError`]; nothing is left behind.
     pub fn open(interface: &str, promiscuous: bool) -> Result<Self, XdpError> {
+        let card = Card::of(interface)?;
         let options = PacketOptions {
             promiscuous,
             ..PacketOptions::default()
         };
-        let socket = PacketLink::open_deaf(interface, options)?;
+        let promiscuous = match promiscuous {
+            true => Some(PacketLink::open_deaf(interface, options)?),
+            false => None,
+        };
         let failed = |attempted: &'static str| {
             move |source: Box<dyn std::error::Error + Send + Sync>| XdpError::Program {
                 interface: interface.to_owned(),
@@ -102,7 +110,7 @@ impl XdpLink {
         };
         let mut object = load().map_err(|error| failed("loading its maps")(error.into()))?;
         let of_map = |error: MapError| failed("setting up its maps")(error.into());
-        let rules = Rules::new(&mut object, socket.index()).map_err(of_map)?;
+        let rules = Rules::new(&mut object, card.index).map_err(of_map)?;
         let slots = map(&mut object, "slots").map_err(of_map)?;
         let turns = map(&mut object, "turns").map_err(of_map)?;
         let slots = mapped(&slots, &turns).map_err(|e| failed("sharing its memory")(e.into()))?;
@@ -118,9 +126,9 @@ impl XdpLink {
             }
             error => failed("loading it")(error.into()),
         })?;
-        attach(program, socket.index(), interface, XdpMode::Driver)?;
+        attach(program, card.index, interface, XdpMode::Driver)?;
         // Asked now: some drivers can once they run a program. Frames that a driver does not send vanish without a word.
-        let features = xdp_features(socket.index()).map_err(|e| failed("asking the driver")(e.into()))?;
+        let features = xdp_features(card.index).map_err(|e| failed("asking the driver")(e.into()))?;
         if !features.is_some_and(|features| features.transmit) {
             return Err(XdpError::NoTransmit(interface.to_owned()));
         }
@@ -131,7 +139,10 @@ impl XdpLink {
             frames: frames.map_err(of_map)?,
             counts: counts.map_err(of_map)?,
             object,
-            socket,
+            watch: Watch::new(interface).map_err(|e| failed("watching it")(e.into()))?,
+            _promiscuous: promiscuous,
+            interface: interface.to_owned(),
+            mac: card.mac,
             counters: LinkCounters::default(),
             scratch: Box::new([0; RxBatch::SNAP]),
             blank: Box::new([0; FrameBatch::SLOT]),
@@ -140,12 +151,12 @@ impl XdpLink {
 
     /// Name of the interface when it was opened.
     pub fn interface(&self) -> &str {
-        self.socket.interface()
+        &self.interface
     }
 
     /// Address of the interface when it was opened.
     pub fn mac(&self) -> MacAddr {
-        self.socket.mac()
+        self.mac
     }
 
     /// Has the kernel run the program for `count` frames whose first has `length` bytes.
@@ -236,22 +247,21 @@ impl FrameLink for XdpLink {
             tv_sec: i64::MAX,
             tv_nsec: 0,
         });
-        let ended = {
-            let (hits, frames) = (self.hits.as_fd(), self.frames.as_fd());
+        let changed = {
             let mut fds = [
-                PollFd::new(&hits, PollFlags::IN),
-                PollFd::new(&frames, PollFlags::IN),
-                PollFd::new(&self.socket, PollFlags::empty()),
+                PollFd::new(&self.hits, PollFlags::IN),
+                PollFd::new(&self.frames, PollFlags::IN),
+                PollFd::new(&self.watch, PollFlags::IN),
             ];
             match poll(&mut fds, Some(&wait)) {
                 Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(()),
                 Ok(_) => {}
                 Err(error) => return Err(error.into()),
             }
-            fds[2].revents().contains(PollFlags::ERR)
+            !fds[2].revents().is_empty()
         };
-        if ended && let Some(error) = self.socket.take_error()? {
-            return Err(error);
+        if changed {
+            self.watch.look()?;
         }
         self.drain(batch);
         Ok(())

@@ -217,4 +217,40 @@ mod tests {
             assert_eq!(error.source.kind(), io::ErrorKind::InvalidInput, "{name:?}");
         }
     }
+
+    /// As root; in a user namespace nobody may make interfaces from here.
+    #[test]
+    fn the_taking_out_of_tags_is_off_while_kept_and_then_as_before() {
+        let thread = std::thread::spawn(|| {
+            if nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).is_err() {
+                eprintln!("a network namespace takes root");
+                return;
+            }
+            let made = std::process::Command::new("ip")
+                .args(["link", "add", "near", "type", "veth"])
+                .status();
+            assert!(made.unwrap().success());
+            let name = interface_name("near").unwrap();
+            let socket = socket_with(
+                AddressFamily::INET,
+                SocketType::DGRAM,
+                SocketFlags::CLOEXEC,
+                None,
+            );
+            let socket = socket.unwrap();
+            let taken_out = || {
+                let flags = pass_value(&socket, name, ETHTOOL_GFLAGS, 0).unwrap();
+                flags & ETH_FLAG_RXVLAN != 0
+            };
+            assert!(taken_out(), "a veth says it does");
+            let kept = TagsInFrames::keep("near").unwrap();
+            assert!(!taken_out());
+            // Whoever comes second restores nothing: it is not his.
+            drop(TagsInFrames::keep("near").unwrap());
+            assert!(!taken_out());
+            drop(kept);
+            assert!(taken_out());
+        });
+        thread.join().unwrap();
+    }
 }

@@ -9,7 +9,7 @@ use sonde_link::{
     FrameBatch, FrameLink, OpenError, PacketLink, PacketOptions, RxBatch, RxMeta, interfaces,
 };
 
-use crate::conformance::{PATIENCE, carry, is_ours, write_frame};
+use crate::frames::{PATIENCE, carry, is_ours, write_frame};
 use crate::namespace::{in_namespace, ip, ip_says, veth_pair};
 
 fn open(name: &str) -> PacketLink {

@@ -48,17 +48,22 @@ pub(crate) fn bind_to_parent() {
 }
 
 /// Killed when dropped.
-struct Agent(Child);
+pub(crate) struct Agent(Child);
 
 impl Agent {
     fn start(state: &Path, cloud: &Cloud) -> Self {
+        Self::start_at(state, &cloud.url)
+    }
+
+    /// With a cloud at `url`.
+    pub(crate) fn start_at(state: &Path, url: &str) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "jobs::agent_process", "--nocapture"]);
-        command.env(STATE, state).env(CLOUD, &cloud.url);
+        command.env(STATE, state).env(CLOUD, url);
         Self(command.stdout(Stdio::null()).spawn().unwrap())
     }
 
-    fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }
@@ -71,14 +76,14 @@ impl Drop for Agent {
     }
 }
 
-struct Fixture {
-    dir: tempfile::TempDir,
-    cloud: Arc<Cloud>,
+pub(crate) struct Fixture {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) cloud: Arc<Cloud>,
     workers: Arc<Workers>,
 }
 
 impl Fixture {
-    fn new(cut_percent: u64, findings: u16) -> Self {
+    pub(crate) fn new(cut_percent: u64, findings: u16) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let cloud = Cloud::start(cut_percent, 1);
         let workers = Workers::start(&dir.path().join("run/worker.sock"), findings, cloud.clone());
@@ -89,12 +94,12 @@ impl Fixture {
         }
     }
 
-    fn agent(&self) -> Agent {
+    pub(crate) fn agent(&self) -> Agent {
         Agent::start(self.dir.path(), &self.cloud)
     }
 
     /// Everything is over for the box, too.
-    fn assert_forgotten(&self, agent: Agent) {
+    pub(crate) fn assert_forgotten(&self, agent: Agent) {
         self.cloud.wait("the box reports no jobs", |state| {
             state
                 .last_poll
@@ -122,7 +127,7 @@ pub(crate) fn request() -> ScanRequest {
     }
 }
 
-fn lines(state: &State) -> Vec<String> {
+pub(crate) fn lines(state: &State) -> Vec<String> {
     let text = |line: &Vec<u8>| {
         String::from_utf8(line.clone())
             .unwrap()

@@ -5,5 +5,6 @@
 mod appliance;
 mod cloud;
 mod jobs;
+mod settings;
 mod tls;
 mod worker;

@@ -16,6 +16,7 @@ mod netlink;
 pub mod offload;
 pub mod packet;
 mod tag;
+mod watch;
 pub mod xdp;
 mod xdp_features;
 pub mod xsk;

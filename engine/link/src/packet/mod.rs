@@ -142,11 +142,6 @@ impl PacketLink {
         Self::open_for(interface, options, 0)
     }
 
-    /// What went wrong with the interface since it was last asked.
-    pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.ring.socket().take_error()
-    }
-
     fn open_for(
         interface: &str,
         options: PacketOptions,

@@ -11,7 +11,6 @@
 mod records;
 mod rules;
 mod slots;
-mod watch;
 
 use std::io;
 use std::time::Duration;
@@ -27,11 +26,11 @@ use crate::bpf::attach::{AttachError, attach};
 use crate::expected::Expected;
 use crate::packet::{Card, OpenError, PacketLink, PacketOptions};
 use crate::tag::without_tag;
+use crate::watch::Watch;
 use crate::xdp_features::xdp_features;
 use crate::{FrameLink, LinkCounters};
 use rules::Rules;
 use slots::{SLOTS, Slots};
-use watch::Watch;
 
 /// The compiled program; `.ci/bpf` holds it against its source.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/sonde.bpf.o");

@@ -30,8 +30,9 @@ use crate::expected::Expected;
 use crate::ifreq::Interrogator;
 use crate::netlink::receive_queues;
 use crate::offload::{OffloadError, TagsInFrames};
-use crate::packet::{OpenError, PacketLink, PacketOptions};
+use crate::packet::{Card, OpenError, PacketLink, PacketOptions};
 use crate::tag::{ETHERNET_HEADER, without_tag};
+use crate::watch::Watch;
 use crate::{FrameLink, LinkCounters};
 use program::Redirect;
 use queue::{Queue, alive};
@@ -126,8 +127,11 @@ pub struct XskLink {
     turn: usize,
     /// All that wakes a reader: the queues, the copies, the interface.
     wakers: OwnedFd,
-    /// Receives nothing: keeps the interface promiscuous where that is wanted, and tells when it goes down.
-    interface: PacketLink,
+    watch: Watch,
+    /// Receives nothing: it keeps the interface promiscuous.
+    _promiscuous: Option<PacketLink>,
+    interface: String,
+    mac: MacAddr,
     /// Restores what the card did with tags.
     _tags: TagsInFrames,
     mtu: usize,
@@ -142,12 +146,7 @@ impl XskLink {
     /// See [`XskError`]; nothing is left behind.
     pub fn open(interface: &str, options: XskOptions) -> Result<Self, XskError> {
         let at = |attempted| move |source| XskError::of(interface, attempted, source);
-        let packet = PacketOptions {
-            promiscuous: options.promiscuous,
-            ..PacketOptions::default()
-        };
-        let packet = PacketLink::open_deaf(interface, packet)?;
-        let index = packet.index();
+        let Card { index, mac } = Card::of(interface)?;
         // Said first: whoever runs a program there may have bound the queues, too, and "busy" names nobody.
         unoccupied(index, interface)?;
         let mtu = Interrogator::new()
@@ -157,17 +156,31 @@ impl XskLink {
             interface: interface.to_owned(),
             source,
         })?;
+        let promiscuous = match options.promiscuous {
+            true => {
+                let options = PacketOptions {
+                    promiscuous: true,
+                    ..PacketOptions::default()
+                };
+                Some(PacketLink::open_deaf(interface, options)?)
+            }
+            false => None,
+        };
+        let watch = Watch::new(interface).map_err(at("asking for news of it"))?;
         let count = receive_queues(index).map_err(at("counting its queues"))?;
         let frames = options.ring_frames.clamp(1, 1 << 20).next_power_of_two();
         let queues = open_queues(index, count, frames).map_err(at("binding to its queues"))?;
         let redirect = Redirect::attach(index, interface, &queues, options.native)?;
-        let wakers = wakers(&queues, &redirect, &packet).map_err(at("preparing to wait"))?;
+        let wakers = wakers(&queues, &redirect, &watch).map_err(at("preparing to wait"))?;
         Ok(Self {
             redirect,
             queues,
             turn: 0,
             wakers,
-            interface: packet,
+            watch,
+            _promiscuous: promiscuous,
+            interface: interface.to_owned(),
+            mac,
             _tags: tags,
             mtu: mtu as usize,
             counters: LinkCounters::default(),
@@ -177,12 +190,12 @@ impl XskLink {
 
     /// Name of the interface when it was opened.
     pub fn interface(&self) -> &str {
-        self.interface.interface()
+        &self.interface
     }
 
     /// Address of the interface when it was opened.
     pub fn mac(&self) -> MacAddr {
-        self.interface.mac()
+        self.mac
     }
 
     /// How it works here, for people: who runs the program, and who copies.
@@ -279,26 +292,30 @@ impl FrameLink for XskLink {
     fn receive(&mut self, batch: &mut RxBatch, wait: Duration) -> io::Result<()> {
         batch.clear();
         self.drain(batch);
-        if !batch.is_empty() {
-            return Ok(());
-        }
+        let begun = Instant::now();
+        let mut left = wait;
         // Asked even when there is no time to wait: this is how we learn that the interface is gone.
-        let wait = Timespec::try_from(wait).unwrap_or(Timespec {
-            tv_sec: i64::MAX,
-            tv_nsec: 0,
-        });
-        match poll(&mut [PollFd::new(&self.wakers, PollFlags::IN)], Some(&wait)) {
-            Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(()),
-            Ok(_) => {}
-            Err(error) => return Err(error.into()),
-        }
-        self.drain(batch);
-        if batch.is_empty() {
-            if let Some(error) = self.interface.take_error()? {
-                return Err(error);
+        while batch.is_empty() {
+            let timeout = Timespec::try_from(left).unwrap_or(Timespec {
+                tv_sec: i64::MAX,
+                tv_nsec: 0,
+            });
+            match poll(
+                &mut [PollFd::new(&self.wakers, PollFlags::IN)],
+                Some(&timeout),
+            ) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => break,
+                Ok(_) => {}
+                Err(error) => return Err(error.into()),
             }
-            // Gone for good, that stays readable: told every time, so that nobody spins.
-            alive(self.queues[0].socket())?;
+            self.drain(batch);
+            if batch.is_empty() {
+                // Then it was news of an interface, maybe of ours. Sockets of one that is gone stay readable, so that
+                // is told every time and nobody spins.
+                self.watch.look()?;
+                alive(self.queues[0].socket())?;
+            }
+            left = wait.saturating_sub(begun.elapsed());
         }
         Ok(())
     }
@@ -351,7 +368,7 @@ fn open_queues(index: u32, count: u32, frames: u32) -> io::Result<Vec<Queue>> {
     Ok(queues)
 }
 
-fn wakers(queues: &[Queue], redirect: &Redirect, interface: &PacketLink) -> io::Result<OwnedFd> {
+fn wakers(queues: &[Queue], redirect: &Redirect, watch: &Watch) -> io::Result<OwnedFd> {
     let wakers = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     let nothing = epoll::EventData::new_u64(0);
     for queue in queues {
@@ -363,8 +380,7 @@ fn wakers(queues: &[Queue], redirect: &Redirect, interface: &PacketLink) -> io::
         nothing,
         epoll::EventFlags::IN,
     )?;
-    // Errors are told unasked.
-    epoll::add(&wakers, interface, nothing, epoll::EventFlags::empty())?;
+    epoll::add(&wakers, watch, nothing, epoll::EventFlags::IN)?;
     Ok(wakers)
 }
 

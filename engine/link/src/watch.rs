@@ -14,14 +14,14 @@ use crate::netlink::ROUTE;
 const LINKS: u32 = 1;
 
 /// Watches one interface.
-pub(super) struct Watch {
+pub(crate) struct Watch {
     messages: rustix::fd::OwnedFd,
     ask: Interrogator,
     interface: String,
 }
 
 impl Watch {
-    pub(super) fn new(interface: &str) -> io::Result<Self> {
+    pub(crate) fn new(interface: &str) -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let messages = socket_with(
             AddressFamily::NETLINK,
@@ -41,7 +41,7 @@ impl Watch {
     ///
     /// # Errors
     /// `ENETDOWN` when the interface is down, `ENODEV` when it is gone.
-    pub(super) fn look(&mut self) -> io::Result<()> {
+    pub(crate) fn look(&mut self) -> io::Result<()> {
         // Their content does not matter, nor whether some were lost: what is true now is asked for below.
         let mut message = [MaybeUninit::<u8>::uninit(); 4096];
         while recv(&self.messages, &mut message, RecvFlags::DONTWAIT).is_ok() {}

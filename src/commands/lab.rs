@@ -16,6 +16,8 @@ use sonde_lab::{Behaviour, Lab, LabFolder, Machine, TRUNK, Topology, enter_names
 
 use super::{Refused, print_data};
 
+mod world;
+
 /// Arguments of `sonde lab`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -30,8 +32,9 @@ const EXAMPLES: &str = "Examples:
   sonde lab show
   sonde lab exec -- ip link                 run a command at the trunk port
   sonde lab down
+  sonde lab world -- COMMAND                run a command in front of a million simulated hosts (root)
 
-It needs no other program and no privileges where ordinary users may have user namespaces.";
+A lab needs no other program and no privileges where ordinary users may have user namespaces.";
 
 #[derive(clap::Subcommand)]
 enum LabCommand {
@@ -57,6 +60,8 @@ enum LabCommand {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<OsString>,
     },
+    /// A simulated network in the kernel that answers at line rate, and a command in front of it
+    World(world::Args),
     /// Hold a lab (started by `sonde lab up`)
     #[command(hide = true)]
     Hold {
@@ -71,6 +76,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
         LabCommand::Down => down(),
         LabCommand::Show { file, toml } => show(file.as_deref(), toml),
         LabCommand::Exec { command } => exec(&command),
+        LabCommand::World(args) => world::run(&args),
         LabCommand::Hold { file } => hold(&file),
     }
 }

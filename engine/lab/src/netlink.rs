@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use rtnetlink::packet_route::address::AddressHeaderFlags;
-use rtnetlink::packet_route::link::{InfoData, InfoVeth};
+use rtnetlink::packet_route::link::{InfoData, InfoVeth, LinkAttribute};
 use rtnetlink::packet_route::route::RouteType;
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use sonde_wire::MacAddr;
@@ -73,6 +73,36 @@ impl Links {
             .execute()
             .await
             .map_err(refused(asked))
+    }
+
+    /// Makes a veth pair with `queues` queues in each direction at each end.
+    pub(crate) async fn add_veth_with_queues(
+        &self,
+        near: End<'_>,
+        far: End<'_>,
+        queues: u32,
+    ) -> Result<(), NetlinkError> {
+        let asked = || {
+            let (near, far) = (near.name, far.name);
+            format!("make a veth pair of {queues} queues from {near} to {far}")
+        };
+        let both = || {
+            [
+                LinkAttribute::NumTxQueues(queues),
+                LinkAttribute::NumRxQueues(queues),
+            ]
+        };
+        let mut peer = end(LinkMessageBuilder::<LinkUnspec>::default(), &far).build();
+        peer.attributes.extend(both());
+        let mut pair = end(
+            LinkMessageBuilder::<LinkVeth>::new(near.name, far.name),
+            &near,
+        )
+        .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
+        .build();
+        pair.attributes.extend(both());
+        let added = self.0.link().add(pair).execute().await;
+        added.map_err(refused(asked))
     }
 
     /// Sets a link up.

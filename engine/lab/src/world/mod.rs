@@ -3,6 +3,26 @@
 //! Namespaces give a dozen hosts of the kernel's own; a world gives as many VLANs and hosts as a function
 //! can describe, so a whole trunk can be checked against a truth that is computed, not listed. It
 //! answers as a kernel would to what a scanner sends, and nothing else: it is for tests and benches.
+//!
+//! A [`WorldSpec`] says what is there in a few lines; it is a [`World`] for [`answer`], which runs anywhere, and
+//! [`XdpWorld`] runs the same function in the kernel, at millions of frames a second. Differences: the kernel's
+//! answer has the length of its question, the rest of it behind the packet as padding; it comes from the MAC
+//! address that was asked (the gateway's, for a host behind it); and loss, the policer and ICMP port unreachable are the
+//! kernel's alone. Neither sends an answer twice, or late.
+
+mod config;
+mod counters;
+mod presets;
+mod scan;
+mod spec;
+mod truth;
+mod xdp;
+
+pub use counters::WorldCounters;
+pub use presets::Preset;
+pub use spec::{BEHIND_MAX, Limit, Network4, Network6, WorldDescription, WorldError, WorldSpec};
+pub use truth::{Place, Truth};
+pub use xdp::{CountersError, NEAR, NEAR_MAC, XdpWorld, XdpWorldError};
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

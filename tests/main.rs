@@ -12,3 +12,6 @@ mod peers;
 mod privileges;
 mod refusals;
 mod trunk_kernel;
+// Of the comparison its own tests alone.
+#[path = "../benches/versus/main.rs"]
+mod versus;

@@ -6,9 +6,12 @@ set -euo pipefail
 # program:package
 wanted="
 busybox:busybox-static
+clang:clang
 dnsmasq:dnsmasq-base
 ip:iproute2
 linux.uml:user-mode-linux
+llvm-strip:llvm
+masscan:masscan
 nginx:nginx-light
 nmap:nmap
 python3:python3
@@ -17,12 +20,16 @@ sshd:openssh-server
 ssh-keygen:openssh-client
 tcpdump:tcpdump
 unshare:util-linux
+zmap:zmap
 "
 PATH=$PATH:/usr/sbin:/sbin
 missing=()
 for pair in $wanted; do
     command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
 done
+
+# What BPF programs are compiled with (.ci/bpf); building Sonde needs none of it.
+[ -e /usr/include/bpf/bpf_helpers.h ] || missing+=(libbpf-dev)
 
 if [ "${#missing[@]}" -gt 0 ]; then
     install=(apt-get install -y --no-install-recommends "${missing[@]}")

@@ -42,6 +42,17 @@ pub enum Question {
     Udp(u16),
 }
 
+impl Question {
+    /// The port it asks, 0 if none.
+    #[inline]
+    pub fn port(self) -> u16 {
+        match self {
+            Self::Link | Self::Echo => 0,
+            Self::Tcp(port) | Self::Udp(port) => port,
+        }
+    }
+}
+
 /// What a value brought back says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -102,11 +113,12 @@ impl Cookies {
     /// The hash of a question, the same in every VLAN: for [`Cookies::cookie`], [`Cookies::key`].
     #[inline]
     pub fn hash(&self, ip: IpAddr, question: Question) -> u64 {
-        let (protocol, port) = match question {
-            Question::Link => (0, 0),
-            Question::Echo => (1, 0),
-            Question::Tcp(port) => (6, port),
-            Question::Udp(port) => (17, port),
+        let port = question.port();
+        let protocol = match question {
+            Question::Link => 0,
+            Question::Echo => 1,
+            Question::Tcp(_) => 6,
+            Question::Udp(_) => 17,
         };
         // The last four bytes, least significant first.
         let rest = |family: u8| {

@@ -53,7 +53,7 @@ pub struct Host {
 pub struct Hosts {
     slots: Vec<Option<Host>>,
     free: Vec<u32>,
-    by_address: HashMap<(Option<VlanId>, IpAddr), u32>,
+    by_address: HashMap<Key, u32>,
     bits: Vec<u64>,
     words: usize,
     strides: Strides,
@@ -98,7 +98,7 @@ impl Hosts {
     /// Adds a host at the beginning of its first pass and returns its slot. `None` when the table is full, or holds
     /// it already.
     pub fn insert(&mut self, found: Found, now: Instant) -> Option<u32> {
-        let key = (found.vlan, found.ip);
+        let key = Key::new(found.vlan, found.ip);
         if self.by_address.contains_key(&key) {
             return None;
         }
@@ -126,7 +126,8 @@ impl Hosts {
     /// Takes a host out.
     pub fn remove(&mut self, slot: u32) {
         if let Some(host) = self.slots[slot as usize].take() {
-            self.by_address.remove(&(host.found.vlan, host.found.ip));
+            self.by_address
+                .remove(&Key::new(host.found.vlan, host.found.ip));
             self.free.push(slot);
         }
     }
@@ -134,7 +135,7 @@ impl Hosts {
     /// The slot of a host.
     #[inline]
     pub fn find(&self, vlan: Option<VlanId>, ip: IpAddr) -> Option<u32> {
-        self.by_address.get(&(vlan, ip)).copied()
+        self.by_address.get(&Key::new(vlan, ip)).copied()
     }
 
     /// The host in an occupied slot, and the bits of its ports.
@@ -166,6 +167,30 @@ impl Hosts {
     fn bits_mut(&mut self, slot: u32) -> &mut [u64] {
         let at = slot as usize * self.words;
         &mut self.bits[at..at + self.words]
+    }
+}
+
+/// A host's VLAN and address as plain numbers, which are hashed and compared faster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    address: u128,
+    place: u32,
+}
+
+impl Key {
+    #[inline]
+    fn new(vlan: Option<VlanId>, ip: IpAddr) -> Self {
+        let vlan = u32::from(vlan.map_or(0, VlanId::id));
+        match ip {
+            IpAddr::V4(ip) => Self {
+                address: ip.to_bits().into(),
+                place: vlan,
+            },
+            IpAddr::V6(ip) => Self {
+                address: ip.to_bits(),
+                place: vlan | 1 << 16,
+            },
+        }
     }
 }
 

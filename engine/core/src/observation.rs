@@ -138,7 +138,8 @@ pub struct PortObservation {
     /// Time to live or hop limit of the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl: Option<u8>,
-    /// Round trip in microseconds.
+    /// Round trip in microseconds. Above [`crate::rtt::RATE_ALL`] probes a second most have none: see
+    /// [`crate::rtt::Sampling`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rtt_us: Option<u64>,
     /// When it was learnt.

@@ -93,6 +93,11 @@ impl Ports {
             Proto::Tcp => (&self.tcp, 0),
             Proto::Udp => (&self.udp, self.tcp.len()),
         };
+        // Most lists are one run without a gap.
+        let run = usize::from(port.wrapping_sub(*list.first()?));
+        if list.get(run) == Some(&port) {
+            return Some((before + run) as u32);
+        }
         list.binary_search(&port)
             .ok()
             .map(|at| (before + at) as u32)

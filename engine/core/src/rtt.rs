@@ -10,6 +10,7 @@
 //! later still counts, and makes the next wait longer. After the last pass of all [`Rtt::timeout_last`] is waited, whose floor stays
 //! where it also covers a station that sleeps, or a router that must first ask for an address itself: what comes after that is lost.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,9 @@ use crate::time::Instant;
 pub const TIMEOUT_INITIAL: Duration = Duration::from_secs(1);
 /// Shortest wait: a router that resolves an address, a station that sleeps until the next beacon.
 pub const TIMEOUT_MIN: Duration = Duration::from_millis(100);
+/// Shortest wait after the last pass over a window: with the shortest waits between three passes as long as those that nothing is
+/// known of were ever waited for.
+pub const TIMEOUT_MIN_LAST: Duration = Duration::from_millis(250);
 /// Shortest wait before something is asked again, once [`SAMPLES_KNOWN`] round trips are known: several ticks of a loaded
 /// machine's scheduler and a network card that collects its interrupts.
 pub const TIMEOUT_MIN_KNOWN: Duration = Duration::from_millis(25);
@@ -90,9 +94,14 @@ impl Rtt {
         })
     }
 
+    /// Whether more round trips say little more.
+    pub fn is_known(&self) -> bool {
+        self.samples >= SAMPLES_KNOWN
+    }
+
     /// How long after its probe an answer may still come.
     pub fn timeout_last(&self) -> Duration {
-        self.at_least(TIMEOUT_MIN)
+        self.at_least(TIMEOUT_MIN_LAST)
     }
 
     fn at_least(&self, least: Duration) -> Duration {
@@ -108,6 +117,53 @@ impl Rtt {
 /// Anything beyond an hour is no round trip.
 fn nanos(rtt: Duration) -> u64 {
     rtt.min(Duration::from_secs(3600)).as_nanos() as u64
+}
+
+/// Which probes are timed: all, unless there are so many that their times would cost more than sending them.
+///
+/// The time of a probe and the look for it are two visits to a table that no cache holds. Above [`RATE_ALL`] one
+/// question in [`ONE_IN`] is timed, by address and port, so that an answer that was not timed need not be looked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sampling {
+    counted: u64,
+    since: Instant,
+    few: bool,
+}
+
+/// Probes a second up to which all are timed.
+pub const RATE_ALL: u64 = 100_000;
+/// Of how many questions one is timed when they are too many.
+pub const ONE_IN: u64 = 64;
+/// Probes over which their rate is measured.
+const SPAN: u64 = 2_048;
+
+impl Sampling {
+    /// `probes` more are about to leave at `now`. As long as the network is not `known`, all are timed.
+    pub fn count(&mut self, now: Instant, probes: usize, known: bool) {
+        self.counted += probes as u64;
+        let passed = now - self.since;
+        let all = Duration::from_nanos(SPAN * 1_000_000_000 / RATE_ALL);
+        if self.counted >= SPAN || passed > all {
+            self.few = known && self.counted >= SPAN && passed < all;
+            (self.counted, self.since) = (0, now);
+        }
+    }
+
+    /// Whether only some are timed.
+    pub fn is_few(&self) -> bool {
+        self.few
+    }
+
+    /// Whether the question for this port, 0 for none, is timed.
+    #[inline]
+    pub fn takes(&self, ip: IpAddr, port: u16) -> bool {
+        let address = match ip {
+            IpAddr::V4(ip) => u64::from(ip.to_bits()),
+            IpAddr::V6(ip) => ip.to_bits() as u64,
+        };
+        let mixed = (address ^ u64::from(port) << 40).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        !self.few || mixed >> (u64::BITS - ONE_IN.ilog2()) == 0
+    }
 }
 
 /// When a probe left.
@@ -217,7 +273,7 @@ mod tests {
                 true => TIMEOUT_MIN,
                 false => TIMEOUT_MIN_KNOWN,
             };
-            assert_eq!(timeouts(&rtt), (least, TIMEOUT_MIN));
+            assert_eq!(timeouts(&rtt), (least, TIMEOUT_MIN_LAST));
         }
         // One far network among near ones is waited for, though the mean has forgotten it.
         rtt.sample(300 * MS);
@@ -247,6 +303,40 @@ mod tests {
         let mut first = Rtt::default();
         first.sample_ambiguous(1200 * MS, 200 * MS);
         assert_eq!(first.timeout(), 1800 * MS);
+    }
+
+    #[test]
+    fn one_question_in_64_is_timed_while_they_are_many() {
+        let timed = |sampling: &Sampling| {
+            let ports = (0..=u16::MAX).filter(|p| sampling.takes([10, 0, 0, 1].into(), *p));
+            let hosts = (0..=u16::MAX).filter(|n| {
+                let [a, b] = n.to_be_bytes();
+                sampling.takes([10, 1, a, b].into(), 80)
+            });
+            (ports.count(), hosts.count())
+        };
+        let mut sampling = Sampling::default();
+        let mut now = Instant::ZERO;
+        for (rate, batch, few) in [
+            (99_000, 64, false),
+            (102_000, 64, true),
+            (5_000_000, 1024, true),
+            (90_000, 64, false),
+            (1_000_000, 1, true),
+            (10, 1, false),
+        ] {
+            for _ in 0..3 * SPAN {
+                sampling.count(now, batch, true);
+                now += Duration::from_nanos(batch as u64 * 1_000_000_000 / rate);
+            }
+            assert_eq!(sampling.is_few(), few, "{rate}");
+            let (ports, hosts) = timed(&sampling);
+            let due = if few { 900..1150 } else { 65_536..65_537 };
+            assert!(
+                due.contains(&ports) && due.contains(&hosts),
+                "{ports} {hosts}"
+            );
+        }
     }
 
     #[test]

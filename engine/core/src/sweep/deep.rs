@@ -16,6 +16,7 @@ use crate::answered;
 use crate::hosts::{Found, Hosts};
 use crate::neighbor::Neighbors;
 use crate::plan::Plan;
+use crate::rtt::TIMEOUT_MIN;
 use crate::schedule::Schedule;
 use crate::time::Instant;
 
@@ -278,7 +279,7 @@ impl Deep {
                     break;
                 }
                 let probe = port_probe(ports.at(host.port));
-                if !out.ask(route, ip, next_hop.unwrap_or_default(), probe) {
+                if !out.ask(route, ip, next_hop.unwrap_or_default(), probe, false) {
                     turn = Turn::Full;
                     break;
                 }
@@ -302,7 +303,8 @@ impl Deep {
             };
             let timeout = match host.pass < self.passes {
                 true => out.timeout,
-                false => out.timeout_last,
+                // That it takes longer was known when it was found.
+                false => out.timeout.max(TIMEOUT_MIN),
             };
             turn = Turn::Until(last_sent + timeout);
         }

@@ -21,7 +21,7 @@ pub enum Event {
         reason: HostReason,
         /// Its MAC address, if it is on link.
         mac: Option<MacAddr>,
-        /// Round trip.
+        /// Round trip, if it is known: see [`crate::rtt::Sampling`].
         rtt: Option<Duration>,
         /// Time to live or hop limit of the answer.
         ttl: Option<u8>,
@@ -42,7 +42,7 @@ pub enum Event {
         reason: PortReason,
         /// Time to live or hop limit of the answer.
         ttl: Option<u8>,
-        /// Round trip.
+        /// Round trip, if it is known: see [`crate::rtt::Sampling`].
         rtt: Option<Duration>,
     },
     /// An answer came in on another VLAN than its question left on. Once for each host and pair of VLANs.

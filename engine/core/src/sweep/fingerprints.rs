@@ -12,7 +12,14 @@ pub(super) struct Fingerprints {
     hasher: SipHasher13,
     set: HashSet<u64>,
     max: usize,
+    /// Hosts that were looked for and found lately, by the low bits of their addresses.
+    recent: Box<[Option<HostKey>; RECENT]>,
 }
+
+type HostKey = (Option<VlanId>, IpAddr);
+
+/// Two networks of 256 addresses.
+const RECENT: usize = 512;
 
 impl Fingerprints {
     /// The seed is the scan's, so that fingerprints stay the same across a resume.
@@ -21,7 +28,26 @@ impl Fingerprints {
             hasher: SipHasher13::new_with_keys(seed, 0x66_69_6e_67_65_72),
             set: HashSet::new(),
             max,
+            recent: Box::new([None; RECENT]),
         }
+    }
+
+    /// Whether a host is there: quickly so for one that was found lately.
+    #[inline]
+    pub(super) fn contains_host(&mut self, vlan: Option<VlanId>, ip: IpAddr) -> bool {
+        let low = match ip {
+            IpAddr::V4(ip) => ip.to_bits() as usize,
+            IpAddr::V6(ip) => ip.to_bits() as usize,
+        };
+        let low = low ^ usize::from(slot(vlan));
+        if self.recent[low % RECENT] == Some((vlan, ip)) {
+            return true;
+        }
+        let there = self.contains(vlan, ip, None);
+        if there {
+            self.recent[low % RECENT] = Some((vlan, ip));
+        }
+        there
     }
 
     pub(super) fn contains(&self, vlan: Option<VlanId>, ip: IpAddr, also: Option<VlanId>) -> bool {
@@ -81,8 +107,10 @@ mod tests {
         ];
         for (vlan, ip, also) in different {
             assert!(!told.contains(vlan, ip, also));
+            assert!(also.is_some() || !told.contains_host(vlan, ip));
             assert!(told.insert(vlan, ip, also));
             assert!(told.contains(vlan, ip, also));
+            assert!((0..2).all(|_| told.contains_host(vlan, ip)));
             assert!(!told.insert(vlan, ip, also));
         }
         assert!(!told.insert(None, ip("10.0.0.2"), None));

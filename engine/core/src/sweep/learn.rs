@@ -23,7 +23,7 @@ impl Sweep {
             .mac
             .and_then(|mac| self.neighbors.handle(now, vlan, ip, mac));
         if known == Some(Known::Found) {
-            self.time(now, reply);
+            self.time(now, reply, true);
             self.events.push_back(Event::NextHop {
                 vlan,
                 ip,
@@ -35,7 +35,7 @@ impl Sweep {
 
     /// Finds what was asked, notes the answer and says what it means.
     pub(super) fn learn(&mut self, now: Instant, reply: Reply) -> Result<(), RxDrop> {
-        let plan = self.plan.clone();
+        let plan = &*self.plan;
         let segment = plan
             .segment_of(reply.vlan, reply.ip)
             .ok_or(RxDrop::Unasked)?;
@@ -44,7 +44,7 @@ impl Sweep {
         if let Some(slot) = self.deep.find(reply.vlan, reply.ip) {
             let port = port.ok_or(RxDrop::Duplicate)?;
             let pass = self.deep.answer(slot, port).ok_or(RxDrop::Duplicate)?;
-            let rtt = self.believe(now, &reply, pass);
+            let rtt = self.believe(now, &reply, pass, false);
             self.tell_port(&reply, rtt);
             return Ok(());
         }
@@ -52,7 +52,7 @@ impl Sweep {
             let port = port.ok_or(RxDrop::Unasked)?;
             let unit = self.fresh(segment, reply.ip, Some(port))?;
             let pass = self.wide.answer(unit);
-            let rtt = self.believe(now, &reply, pass);
+            let rtt = self.believe(now, &reply, pass, false);
             if let Some(reason) = proves_up(&reply) {
                 self.list_host(&reply, reason, rtt);
             }
@@ -60,8 +60,9 @@ impl Sweep {
             return Ok(());
         }
         let unit = self.fresh(segment, reply.ip, None)?;
-        let on_link = plan.routes()[segment.route as usize].hop == Hop::OnLink;
-        if !is_discovery(&plan, reply.answer, on_link) {
+        let route = segment.route;
+        let on_link = plan.routes()[route as usize].hop == Hop::OnLink;
+        if !is_discovery(plan, reply.answer, on_link) {
             return Err(RxDrop::Unasked);
         }
         let Some(reason) = proves_up(&reply) else {
@@ -70,13 +71,13 @@ impl Sweep {
         let found = Found {
             vlan: reply.vlan,
             ip: reply.ip,
-            route: segment.route,
+            route,
             mac: reply.mac.filter(|_| on_link),
             answered: port,
         };
         self.deep.admit(found, now);
         let pass = self.wide.answer(unit);
-        let rtt = self.believe(now, &reply, pass);
+        let rtt = self.believe(now, &reply, pass, true);
         self.tell_host(&reply, reason, found.mac, rtt);
         if port.is_some() {
             self.tell_port(&reply, rtt);
@@ -92,20 +93,32 @@ impl Sweep {
         }
     }
 
-    /// Counts a first answer and learns from its time.
-    fn believe(&mut self, now: Instant, reply: &Reply, pass: u32) -> Option<Duration> {
+    /// Counts a first answer and learns from its time; `found_host` if its question was to find one.
+    #[inline]
+    fn believe(
+        &mut self,
+        now: Instant,
+        reply: &Reply,
+        pass: u32,
+        found_host: bool,
+    ) -> Option<Duration> {
         self.counters.received += 1;
         self.counters.count_answered(pass);
-        self.time(now, reply)
+        self.time(now, reply, found_host)
     }
 
-    /// The round trip of an answer, if it is known which probe it is to.
-    fn time(&mut self, now: Instant, reply: &Reply) -> Option<Duration> {
+    /// The round trip of an answer, if its question was timed and it is known which probe it is to.
+    #[inline]
+    fn time(&mut self, now: Instant, reply: &Reply, found_host: bool) -> Option<Duration> {
         if let Some(rtt) = reply.rtt {
             self.rtt.sample(rtt);
             return Some(rtt);
         }
-        let hash = self.cookies.hash(reply.ip, reply.answer.question());
+        let question = reply.answer.question();
+        if !found_host && !self.sampling.takes(reply.ip, question.port()) {
+            return None;
+        }
+        let hash = self.cookies.hash(reply.ip, question);
         let sent = self.times.get(self.cookies.key(reply.vlan, hash))?;
         let rtt = now - sent.first;
         if sent.first == sent.last {
@@ -118,7 +131,12 @@ impl Sweep {
 
     /// Says that a host whose units are its ports is up, the first time.
     fn list_host(&mut self, reply: &Reply, reason: HostReason, rtt: Option<Duration>) {
-        if self.listed.contains(reply.vlan, reply.ip, None) {
+        // With one port asked, a first answer is its host's first.
+        let one_port = self.plan.ports().len() == 1;
+        if one_port {
+            return self.tell_host(reply, reason, None, rtt);
+        }
+        if self.listed.contains_host(reply.vlan, reply.ip) {
             return;
         }
         if self.listed.insert(reply.vlan, reply.ip, None) {

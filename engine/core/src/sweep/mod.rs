@@ -66,7 +66,7 @@ use crate::pacer::Pacer;
 use crate::plan::{Hop, Plan};
 use crate::probe::{ProbeKind, Transmit};
 use crate::responder::Responder;
-use crate::rtt::Rtt;
+use crate::rtt::{Rtt, Sampling};
 use crate::time::Instant;
 use deep::Deep;
 use event::Show;
@@ -85,6 +85,7 @@ pub struct Sweep {
     cookies: Cookies,
     judge: Judge,
     times: Times,
+    sampling: Sampling,
     unproven: Unproven,
     rtt: Rtt,
     pacer: Pacer,
@@ -167,6 +168,7 @@ impl Sweep {
             cookies: Cookies::new(config.key, plan.vlans()),
             judge: Judge::new(plan.sources(), config.source_port),
             times: Times::new(config.outstanding),
+            sampling: Sampling::default(),
             unproven: Unproven::new(config.outstanding),
             rtt: Rtt::default(),
             pacer: Pacer::new(request.rate_pps, request.bandwidth_bps),
@@ -202,6 +204,7 @@ impl Sweep {
             counters: &mut self.counters,
             cookies: &self.cookies,
             times: &mut self.times,
+            sampling: self.sampling,
             unproven: &mut self.unproven,
             pacer: &mut self.pacer,
             room,
@@ -234,6 +237,7 @@ impl Sweep {
         let ((wide, wide_due), (deep, deep_due)) = (self.wide.progress(), self.deep.progress());
         self.counters.probes_done = wide.saturating_add(deep);
         self.counters.probes_due = wide_due.saturating_add(deep_due);
+        self.sampling.count(now, out.len(), self.rtt.is_known());
         if !out.is_empty() {
             self.last_sent = now;
         }
@@ -450,7 +454,7 @@ fn answer(out: &mut Outbox<'_>, responder: &mut Responder, resets: &mut VecDeque
             port: reset.port,
             seq: reset.seq,
         };
-        if !out.ask(reset.route, reset.dst, reset.mac, kind) {
+        if !out.ask(reset.route, reset.dst, reset.mac, kind, false) {
             return;
         }
         resets.pop_front();
@@ -466,7 +470,13 @@ fn ask_gateways(out: &mut Outbox<'_>, neighbors: &mut Neighbors, events: &mut Ve
         });
     };
     while let Some(ask) = neighbors.poll(out.now, &mut gone) {
-        if !out.ask(ask.route, ask.ip, ask.to, crate::neighbor::question(ask.ip)) {
+        if !out.ask(
+            ask.route,
+            ask.ip,
+            ask.to,
+            crate::neighbor::question(ask.ip),
+            true,
+        ) {
             return;
         }
         neighbors.asked(out.now);

@@ -13,7 +13,7 @@ use crate::pacer::Pacer;
 use crate::payload;
 use crate::plan::Plan;
 use crate::probe::{Probe, ProbeKind, Transmit, wire_octets};
-use crate::rtt::Outstanding;
+use crate::rtt::{Outstanding, Sampling};
 
 /// When probes of all kinds left: few ways, as it is written for each.
 pub(super) type Times = Outstanding<4>;
@@ -31,6 +31,7 @@ pub(super) struct Outbox<'a> {
     pub(super) counters: &'a mut Counters,
     pub(super) cookies: &'a Cookies,
     pub(super) times: &'a mut Times,
+    pub(super) sampling: Sampling,
     pub(super) unproven: &'a mut Unproven,
     pub(super) pacer: &'a mut Pacer,
     pub(super) room: usize,
@@ -63,7 +64,7 @@ impl Rest {
 
 impl Outbox<'_> {
     /// Sends one probe; false if it has to wait for the next batch. One that may not go anywhere counts as
-    /// sent, so that nobody waits for it.
+    /// sent, so that nobody waits for it. One that finds a host is always timed.
     #[inline]
     pub(super) fn ask(
         &mut self,
@@ -71,6 +72,7 @@ impl Outbox<'_> {
         dst: IpAddr,
         next_hop: MacAddr,
         kind: ProbeKind,
+        finds_host: bool,
     ) -> bool {
         let vlan = self.plan.routes()[route as usize].vlan;
         if self.plan.excluded(vlan, dst) {
@@ -88,7 +90,9 @@ impl Outbox<'_> {
             let hash = self.cookies.hash(dst, question);
             cookie = self.cookies.cookie(vlan, hash);
             let key = self.cookies.key(vlan, hash);
-            self.times.insert(key, self.now);
+            if finds_host || self.sampling.takes(dst, question.port()) {
+                self.times.insert(key, self.now);
+            }
             if matches!(question, Question::Udp(port) if payload::is_without_id(port)) {
                 self.unproven.insert(key, self.now);
             }

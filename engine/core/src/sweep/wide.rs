@@ -420,7 +420,7 @@ impl Wide {
                     return Asked::Passed;
                 }
                 let (to, probe) = (neighbor::group_mac(unit.ip), neighbor::question(unit.ip));
-                if !out.ask(segment.route, unit.ip, to, probe) {
+                if !out.ask(segment.route, unit.ip, to, probe, true) {
                     if has_turn {
                         return Asked::Full;
                     }
@@ -454,7 +454,8 @@ impl Wide {
             }
             return Asked::Passed;
         };
-        if !out.ask(segment.route, unit.ip, next_hop, probe) {
+        let finds_host = segment.kind == UnitKind::Host;
+        if !out.ask(segment.route, unit.ip, next_hop, probe, finds_host) {
             return Asked::Full;
         }
         self.note_sent(position, out.now);

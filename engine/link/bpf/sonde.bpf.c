@@ -568,7 +568,8 @@ static __always_inline int receive(struct xdp_md *ctx, const struct config *cfg)
 		return ipv4(ctx, &seen, at);
 	if (type == IPV6)
 		return ipv6(ctx, &seen, at);
-	if (type == ARP)
+	// Behind a second tag, too: it is nobody's neighbor, and user space counts it.
+	if (type == ARP || (type == DOT1Q && data + 22 <= end && *(__u16 *)(data + 20) == bpf_htons(ARP)))
 		hand_over(ctx);
 	return XDP_PASS;
 }

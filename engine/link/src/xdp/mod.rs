@@ -162,7 +162,7 @@ impl XdpLink {
     fn run(&mut self, count: usize, length: usize) -> io::Result<()> {
         self.slots.begin(count);
         let options = TestRunOptions {
-            data_in: Some(&self.blank[..length.clamp(14, FrameBatch::SLOT)]),
+            data_in: Some(&self.blank[..length]),
             repeat: count as u32,
             attrs: TestRunAttrs::new().xdp_live_frames(BURST),
             ..TestRunOptions::new()
@@ -209,22 +209,28 @@ impl FrameLink for XdpLink {
     }
 
     fn transmit(&mut self, batch: &FrameBatch, from: usize) -> io::Result<usize> {
+        // What is redirected to an interface that is down vanishes without a word.
+        self.watch.check()?;
         let mut next = from;
         while next < batch.len() {
-            let count = (batch.len() - next).min(SLOTS);
-            for index in 0..count {
-                // A slot is as long as the batch's usual slot; a longer frame is refused below, by its length.
-                if !self.slots.write(index, batch.frame(next + index)) {
-                    self.slots.write(index, &[]);
-                    self.counters.tx_refused += 1;
-                }
+            let mut count = 0;
+            while count < SLOTS
+                && next + count < batch.len()
+                && self.slots.write(count, batch.frame(next + count))
+            {
+                count += 1;
+            }
+            if count == 0 {
+                self.counters.tx_refused += 1;
+                next += 1;
+                continue;
             }
             let run = self.run(count, batch.frame(next).len());
             let taken = self.slots.taken().min(count);
             self.counters.tx_frames += taken as u64;
             next += taken;
             match run {
-                Ok(()) if taken > 0 => {}
+                Ok(()) if taken == count => {}
                 // A signal came: what is left is offered again.
                 Ok(()) => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => break,
@@ -260,7 +266,7 @@ impl FrameLink for XdpLink {
             !fds[2].revents().is_empty()
         };
         if changed {
-            self.watch.look()?;
+            self.watch.check()?;
         }
         self.drain(batch);
         Ok(())

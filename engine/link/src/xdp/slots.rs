@@ -7,6 +7,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::FrameBatch;
+use crate::tag::ETHERNET_HEADER;
 
 /// Frames of one run.
 pub(super) const SLOTS: usize = 256;
@@ -29,13 +30,14 @@ impl Slots {
         })
     }
 
-    /// Writes `frame` into the slot at `index`. False, and nothing written, if it does not fit.
+    /// Writes `frame` into the slot at `index`. False, and nothing written, if it is longer than a slot or shorter
+    /// than an Ethernet header, which the kernel would not send.
     ///
     /// # Panics
     /// If there is no slot `index`.
     pub(super) fn write(&mut self, index: usize, frame: &[u8]) -> bool {
         assert!(index < SLOTS, "slot {index} of {SLOTS}");
-        if frame.len() > FrameBatch::SLOT {
+        if !(ETHERNET_HEADER..=FrameBatch::SLOT).contains(&frame.len()) {
             return false;
         }
         // SAFETY: index < SLOTS, so the slot's SLOT bytes lie in the mapping of SLOTS * SLOT bytes.

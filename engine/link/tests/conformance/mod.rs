@@ -9,8 +9,8 @@ mod suite;
 use std::net::IpAddr;
 
 use sonde_link::{
-    Expected, ExpectedSource, Faults, FaultyLink, FrameLink, PacketLink, PacketOptions, XskLink,
-    XskOptions, memory_pair,
+    Expected, ExpectedSource, Faults, FaultyLink, FrameLink, PacketLink, PacketOptions, XdpLink, XskLink,
+    XskOptions, memory_pair, offload,
 };
 use sonde_wire::VlanId;
 
@@ -65,6 +65,17 @@ fn xsk_generic() {
                 ..XskOptions::default()
             };
             Ok(Box::new(XskLink::open(name, options)?))
+        });
+    });
+}
+
+#[test]
+fn xdp() {
+    for_root("conformance::xdp", || {
+        interface::conforms_and_leaves_no_program("conformance::xdp", &|name| {
+            // What makes the far end of a veth take frames of programs.
+            let _ = offload::turn_on_receive_coalescing("far");
+            Ok(Box::new(XdpLink::open(name, false)?))
         });
     });
 }

@@ -15,6 +15,7 @@
 //! hold is shown as `?`, so no name or error text can move a cursor or leave the glass.
 
 pub mod client;
+pub mod config;
 pub mod event;
 pub mod faults;
 pub mod fronts;

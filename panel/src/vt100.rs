@@ -5,7 +5,7 @@
 //! cursor position, erase display, and DECTCEM of its successors to hide the cursor where no field
 //! has one. At 9600 baud a whole picture takes a third of a second: that is why only differences go out.
 
-use crate::event::Key;
+use crate::event::{BACKSPACE, CLEAR, Key};
 use crate::screen::{Glyph, Leds, Screen, printable};
 
 /// Which signs the terminal knows.
@@ -178,7 +178,7 @@ fn write_differences(out: &mut String, row: usize, old: &[char], new: &[char]) {
 pub enum Input {
     /// One of the panel's keys.
     Key(Key),
-    /// A printable character.
+    /// A printable character, [`BACKSPACE`] or [`CLEAR`].
     Typed(char),
     /// Ctrl-C.
     Interrupt,
@@ -232,6 +232,9 @@ impl Decoder {
                 self.state = DecoderState::Plain;
                 match byte {
                     b'\r' | b'\n' => Some(Input::Key(Key::Enter)),
+                    // Backspace, and DEL: what terminals send for the same key.
+                    0x08 | 0x7f => Some(Input::Typed(BACKSPACE)),
+                    0x15 => Some(Input::Typed(CLEAR)),
                     b' '..=b'~' => Some(Input::Typed(char::from(byte))),
                     _ => None,
                 }
@@ -272,6 +275,10 @@ mod tests {
         );
         assert_eq!(decode(b"\x1b[1;5A\x1b[15~x"), [K(Key::Up), Typed('x')]);
         assert_eq!(decode(b"\x1b\x03"), [Interrupt]);
+        assert_eq!(
+            decode(b"\x08\x7f\x15"),
+            [Typed(BACKSPACE), Typed(BACKSPACE), Typed(CLEAR)]
+        );
         assert_eq!(decode("ä\x1b\x1b[A".as_bytes()), [K(Key::Up)]);
     }
 

@@ -63,7 +63,7 @@ enum Link {
     Connecting(Receiver<std::io::Result<TcpStream>>),
     Up {
         stream: TcpStream,
-        session: Session,
+        session: Box<Session>,
         /// When LCDd last said something or owed nothing.
         answered: Duration,
     },
@@ -93,15 +93,15 @@ impl LcdprocFront {
                 let started = thread.spawn(move || _ = tell.send(reach(&server)));
                 match started {
                     Ok(_thread) => self.link = Link::Connecting(told),
-                    Err(error) => self.lose(error.into(), now),
+                    Err(error) => self.lose(&error.into(), now),
                 }
             }
             Link::Connecting(told) => match told.try_recv() {
                 Ok(Ok(stream)) => self.greet(stream, now),
-                Ok(Err(error)) => self.lose(error.into(), now),
+                Ok(Err(error)) => self.lose(&error.into(), now),
                 Err(TryRecvError::Empty) => {}
                 Err(TryRecvError::Disconnected) => {
-                    self.lose(std::io::Error::other("its thread ended").into(), now);
+                    self.lose(&std::io::Error::other("its thread ended").into(), now);
                 }
             },
             _ => {}
@@ -119,12 +119,12 @@ impl LcdprocFront {
         }
         self.link = Link::Up {
             stream,
-            session,
+            session: Box::new(session),
             answered: now,
         };
     }
 
-    fn lose(&mut self, why: Lost, now: Duration) {
+    fn lose(&mut self, why: &Lost, now: Duration) {
         self.link = Link::Down;
         self.retry_at = now + self.wait;
         self.wait = (self.wait * 2).min(WAIT_MAX);
@@ -216,7 +216,7 @@ impl Front for LcdprocFront {
                     }
                 }
             }
-            Err(why) => self.lose(why, now),
+            Err(why) => self.lose(&why, now),
         }
         events
     }
@@ -227,7 +227,7 @@ impl Front for LcdprocFront {
             session.show(screen);
         }
         if let Err(why) = self.write(now) {
-            self.lose(why, now);
+            self.lose(&why, now);
         }
     }
 }

@@ -5,6 +5,7 @@ set -euo pipefail
 
 # program:package
 wanted="
+LCDd:lcdproc
 busybox:busybox-static
 clang:clang
 dnsmasq:dnsmasq-base

@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 
 use sonde_link::{
     ConnectLink, ConnectOptions, ConnectResult, FrameBatch, FrameLink, PacketLink, PacketOptions,
-    RxBatch,
+    RxBatch, XskLink, XskOptions,
 };
 
+/// Where the frames go; what AF_XDP receives.
+const PORT: u16 = 40_000;
 /// How long each measurement takes.
 const SPAN: Duration = Duration::from_secs(2);
 
@@ -30,15 +32,37 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         assert!(done.success(), "ip {words}");
     }
     for (batch, bypass) in [(1, true), (64, true), (256, true), (256, false)] {
-        let rate = transmit_rate(batch, bypass)?;
+        let options = PacketOptions {
+            qdisc_bypass: bypass,
+            ..PacketOptions::default()
+        };
+        let rate = transmit_rate(&mut PacketLink::open("near", options)?, batch)?;
         eprintln!(
             "transmit, batches of {batch:3}, queueing discipline bypassed: {bypass:5}  {rate:9.0} frames/s"
         );
     }
-    let (sent, received, dropped) = receive_rate()?;
-    eprintln!(
-        "both at once, a thread each: {sent:9.0} sent/s, {received:9.0} received/s, {dropped} dropped"
-    );
+    for native in [true, false] {
+        match open_xsk(native) {
+            Ok(mut link) => {
+                let how = link.describe();
+                for batch in [1, 64, 256] {
+                    let rate = transmit_rate(&mut link, batch)?;
+                    eprintln!(
+                        "transmit, batches of {batch:3}, AF_XDP ({how})  {rate:9.0} frames/s"
+                    );
+                }
+            }
+            // As an ordinary user, say.
+            Err(error) => eprintln!("no AF_XDP here: {error}"),
+        }
+    }
+    receive_row("packet", &mut open("near")?)?;
+    for native in [true, false] {
+        if let Ok(mut link) = open_xsk(native) {
+            let how = format!("AF_XDP ({})", link.describe());
+            receive_row(&how, &mut link)?;
+        }
+    }
     eprintln!("emptying a full ring: {:.0} ns a frame", ring_cost()?);
     let mut trips = round_trips()?;
     trips.sort_unstable();
@@ -61,9 +85,13 @@ fn frames(count: usize) -> FrameBatch {
     let mut batch = FrameBatch::new(count);
     for _ in 0..count {
         batch.push_with(|slot| {
+            slot[..60].fill(0);
             slot[..12].fill(2);
-            slot[12..14].copy_from_slice(&[0x88, 0xb5]);
-            slot[14..60].fill(0);
+            // UDP over IPv4.
+            slot[12..15].copy_from_slice(&[0x08, 0x00, 0x45]);
+            slot[16..18].copy_from_slice(&46_u16.to_be_bytes());
+            (slot[22], slot[23]) = (64, 17);
+            slot[36..38].copy_from_slice(&PORT.to_be_bytes());
             60
         });
     }
@@ -74,13 +102,22 @@ fn open(name: &str) -> Result<PacketLink, sonde_link::OpenError> {
     PacketLink::open(name, PacketOptions::default())
 }
 
-fn transmit_rate(batch: usize, qdisc_bypass: bool) -> Result<f64, Box<dyn std::error::Error>> {
-    let options = PacketOptions {
-        qdisc_bypass,
-        ..PacketOptions::default()
+fn open_xsk(native: bool) -> Result<XskLink, Box<dyn std::error::Error>> {
+    let options = XskOptions {
+        native,
+        ..XskOptions::default()
     };
-    let mut near = PacketLink::open("near", options)?;
+    let mut link = XskLink::open("near", options)?;
+    link.set_source_port(PORT)?;
+    Ok(link)
+}
+
+fn transmit_rate(
+    near: &mut impl FrameLink,
+    batch: usize,
+) -> Result<f64, Box<dyn std::error::Error>> {
     let out = frames(batch);
+    let before = near.counters().tx_frames;
     let begun = Instant::now();
     while begun.elapsed() < SPAN {
         let mut sent = 0;
@@ -88,34 +125,43 @@ fn transmit_rate(batch: usize, qdisc_bypass: bool) -> Result<f64, Box<dyn std::e
             sent += near.transmit(&out, sent)?;
         }
     }
-    Ok(near.counters().tx_frames as f64 / begun.elapsed().as_secs_f64())
+    Ok((near.counters().tx_frames - before) as f64 / begun.elapsed().as_secs_f64())
 }
 
-fn receive_rate() -> Result<(f64, f64, u64), Box<dyn std::error::Error>> {
-    let (mut near, mut far) = (open("near")?, open("far")?);
+/// The far end sends as fast as it can, `near` receives, a thread each.
+fn receive_row(
+    name: &str,
+    near: &mut (impl FrameLink + Send),
+) -> Result<(), Box<dyn std::error::Error>> {
+    let mut far = open("far")?;
     let over = AtomicBool::new(false);
+    let before = near.counters();
     let begun = Instant::now();
     std::thread::scope(|scope| {
-        scope.spawn(|| {
+        let near = &mut *near;
+        let over = &over;
+        scope.spawn(move || {
             let mut got = RxBatch::new(256);
             while !over.load(Ordering::Relaxed) {
-                far.receive(&mut got, Duration::from_millis(1))
+                near.receive(&mut got, Duration::from_millis(1))
                     .expect("the link is there");
             }
         });
         let out = frames(256);
         while begun.elapsed() < SPAN {
-            near.transmit(&out, 0).expect("the link is there");
+            far.transmit(&out, 0).expect("the link is there");
         }
         over.store(true, Ordering::Relaxed);
     });
     let span = begun.elapsed().as_secs_f64();
-    let (sent, received) = (near.counters().tx_frames, far.counters());
-    Ok((
+    let (sent, after) = (far.counters().tx_frames, near.counters());
+    eprintln!(
+        "both at once, a thread each: {:9.0} sent/s, {:9.0} received/s, {} dropped, {name}",
         sent as f64 / span,
-        received.rx_frames as f64 / span,
-        received.rx_dropped,
-    ))
+        (after.rx_frames - before.rx_frames) as f64 / span,
+        after.rx_dropped - before.rx_dropped
+    );
+    Ok(())
 }
 
 /// Time to take one frame out of the ring, copy included.

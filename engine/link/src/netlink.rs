@@ -13,7 +13,7 @@ use rustix::net::{
 /// Interfaces, addresses, routes: protocol 0, which rustix spells so.
 pub(crate) const ROUTE: Option<Protocol> = None;
 /// Families found by name.
-pub(crate) const GENERIC: Option<Protocol> = Some(netlink::GENERIC);
+const GENERIC: Option<Protocol> = Some(netlink::GENERIC);
 
 /// Length, type, flags, sequence number, port: `struct nlmsghdr`.
 const HEADER: usize = 16;
@@ -26,7 +26,7 @@ const ANSWER_MAX: usize = 64 * 1024;
 ///
 /// # Errors
 /// What the kernel said; `InvalidData` for an answer that is none.
-pub(crate) fn ask(protocol: Option<Protocol>, kind: u16, payload: &[u8]) -> io::Result<Vec<u8>> {
+fn ask(protocol: Option<Protocol>, kind: u16, payload: &[u8]) -> io::Result<Vec<u8>> {
     let flags = SocketFlags::CLOEXEC;
     let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, protocol)?;
     send(&socket, &message(kind, payload), SendFlags::empty())?;
@@ -49,13 +49,81 @@ pub(crate) fn interface_attributes(ifindex: u32) -> io::Result<Vec<u8>> {
     Ok(answer)
 }
 
-/// Receive queues that the interface numbered `ifindex` was made with; it may use fewer.
+/// Asks the generic family named for `command` with `attributes`; `None` when the kernel has no such family.
+///
+/// # Errors
+/// What the kernel said.
+pub(crate) fn ask_family(
+    name: &str,
+    command: u8,
+    attributes: &[u8],
+) -> io::Result<Option<Vec<u8>>> {
+    let Some(family) = family(name)? else {
+        return Ok(None);
+    };
+    ask_generic(family, command, attributes).map(Some)
+}
+
+/// Receive queues that the interface numbered `ifindex` uses, or was made with where its driver does not say.
 ///
 /// # Errors
 /// `ENODEV` without such an interface.
 pub(crate) fn receive_queues(ifindex: u32) -> io::Result<u32> {
     let attributes = interface_attributes(ifindex)?;
-    Ok(attribute_u32(&attributes, libc::IFLA_NUM_RX_QUEUES).unwrap_or(1))
+    let made_with = attribute_u32(&attributes, libc::IFLA_NUM_RX_QUEUES).unwrap_or(1);
+    Ok(match channels(ifindex) {
+        Ok(Some(used)) if used > 0 => used.min(made_with),
+        _ => made_with,
+    })
+}
+
+/// Queues in use that receive, by the word of the driver (`include/uapi/linux/ethtool_netlink.h`).
+fn channels(ifindex: u32) -> io::Result<Option<u32>> {
+    /// `ETHTOOL_MSG_CHANNELS_GET`; `ETHTOOL_A_CHANNELS_HEADER`, `_RX_COUNT` and `_COMBINED_COUNT`;
+    /// `ETHTOOL_A_HEADER_DEV_INDEX`.
+    const GET: u8 = 17;
+    const WHOSE: u16 = 1;
+    const RECEIVING: u16 = 6;
+    const COMBINED: u16 = 9;
+    const DEV_INDEX: u16 = 1;
+    let (mut whose, mut request) = (Vec::new(), Vec::new());
+    push_attribute(&mut whose, DEV_INDEX, &ifindex.to_ne_bytes());
+    push_attribute(&mut request, WHOSE | libc::NLA_F_NESTED as u16, &whose);
+    let answer = ask_family("ethtool", GET, &request)?;
+    Ok(answer.map(|attributes| {
+        let count = |kind| attribute_u32(&attributes, kind).unwrap_or(0);
+        count(RECEIVING).saturating_add(count(COMBINED))
+    }))
+}
+
+/// The number under which the kernel has a family; `None` when it has not (`include/uapi/linux/genetlink.h`).
+fn family(name: &str) -> io::Result<Option<u16>> {
+    /// `GENL_ID_CTRL`, `CTRL_CMD_GETFAMILY`, `CTRL_ATTR_FAMILY_ID`, `CTRL_ATTR_FAMILY_NAME`.
+    const CONTROLLER: u16 = 16;
+    const GET: u8 = 3;
+    const ID: u16 = 1;
+    const NAME: u16 = 2;
+    let mut request = Vec::new();
+    push_attribute(&mut request, NAME, &[name.as_bytes(), &[0]].concat());
+    match ask_generic(CONTROLLER, GET, &request) {
+        Ok(answer) => {
+            let id = attribute(&answer, ID).and_then(|value| value.try_into().ok());
+            id.map(|id| Some(u16::from_ne_bytes(id)))
+                .ok_or_else(|| io::ErrorKind::InvalidData.into())
+        }
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Behind `struct genlmsghdr`: command, version and a reserved word.
+fn ask_generic(family: u16, command: u8, attributes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut request = vec![command, 1, 0, 0];
+    let header = request.len();
+    request.extend(attributes);
+    let mut answer = ask(GENERIC, family, &request)?;
+    answer.drain(..header.min(answer.len()));
+    Ok(answer)
 }
 
 /// Adds an attribute, padded to four bytes.
@@ -147,6 +215,21 @@ mod tests {
             message[..2].copy_from_slice(&length.to_ne_bytes());
             let _ = attribute(&message, 7);
         }
+    }
+
+    #[test]
+    fn a_family_nobody_has_is_none() {
+        assert_eq!(family("sonde-no-such").unwrap(), None);
+    }
+
+    #[test]
+    fn loopback_receives_by_one_queue_and_a_missing_interface_is_told() {
+        let index = crate::ifreq::Interrogator::new()
+            .and_then(|ask| ask.index("lo"))
+            .unwrap();
+        assert_eq!(receive_queues(index).unwrap(), 1);
+        let missing = receive_queues(i32::MAX as u32).unwrap_err();
+        assert_eq!(missing.raw_os_error(), Some(libc::ENODEV));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use crate::netlink::{GENERIC, ask, attribute, attribute_u32, push_attribute};
+use crate::netlink::{ask_family, attribute, attribute_u32, push_attribute};
 
 /// What a driver can do for programs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,57 +41,22 @@ pub fn xdp_features(ifindex: u32) -> io::Result<Option<XdpFeatures>> {
     const GET: u8 = 1;
     const IFINDEX: u16 = 1;
     const FEATURES: u16 = 3;
-    let Some(family) = family("netdev")? else {
+    let mut request = Vec::new();
+    push_attribute(&mut request, IFINDEX, &ifindex.to_ne_bytes());
+    let Some(attributes) = ask_family("netdev", GET, &request)? else {
         return Ok(None);
     };
-    let mut request = header(GET);
-    push_attribute(&mut request, IFINDEX, &ifindex.to_ne_bytes());
-    let answer = ask(GENERIC, family, &request)?;
-    let attributes = answer.get(HEADER..).unwrap_or_default();
     // Another interface's word is nobody's.
-    if attribute_u32(attributes, IFINDEX) != Some(ifindex) {
+    if attribute_u32(&attributes, IFINDEX) != Some(ifindex) {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    let bits = attribute(attributes, FEATURES).and_then(|value| value.try_into().ok());
+    let bits = attribute(&attributes, FEATURES).and_then(|value| value.try_into().ok());
     Ok(bits.map(|bits| XdpFeatures::of_bits(u64::from_ne_bytes(bits))))
-}
-
-/// Command, version and a reserved word: `struct genlmsghdr`.
-const HEADER: usize = 4;
-
-fn header(command: u8) -> Vec<u8> {
-    vec![command, 1, 0, 0]
-}
-
-/// The number under which the kernel has a family; `None` when it has not (`include/uapi/linux/genetlink.h`).
-fn family(name: &str) -> io::Result<Option<u16>> {
-    /// `GENL_ID_CTRL`, `CTRL_CMD_GETFAMILY`, `CTRL_ATTR_FAMILY_ID`, `CTRL_ATTR_FAMILY_NAME`.
-    const CONTROLLER: u16 = 16;
-    const GET: u8 = 3;
-    const ID: u16 = 1;
-    const NAME: u16 = 2;
-    let mut request = header(GET);
-    push_attribute(&mut request, NAME, &[name.as_bytes(), &[0]].concat());
-    match ask(GENERIC, CONTROLLER, &request) {
-        Ok(answer) => {
-            let id = attribute(answer.get(HEADER..).unwrap_or_default(), ID);
-            let id = id.and_then(|value| value.try_into().ok());
-            id.map(|id| Some(u16::from_ne_bytes(id)))
-                .ok_or_else(|| io::ErrorKind::InvalidData.into())
-        }
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_family_nobody_has_is_none() {
-        assert_eq!(family("sonde-no-such").unwrap(), None);
-    }
 
     #[test]
     fn a_missing_interface_is_told() {

@@ -11,6 +11,8 @@
 //! was. Where a driver can, the card itself reads and writes our memory (zero-copy); else the kernel copies. Every receive
 //! queue has a socket, as a card spreads what arrives over all of them; the first one sends.
 
+mod mapping;
+mod open;
 mod program;
 mod queue;
 mod rings;
@@ -21,97 +23,24 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sonde_wire::MacAddr;
 
 use crate::batch::{FrameBatch, RxBatch, RxMeta};
-use crate::bpf::attach::{AttachError, unoccupied};
+use crate::bpf::attach::unoccupied;
 use crate::expected::Expected;
 use crate::ifreq::Interrogator;
 use crate::netlink::receive_queues;
-use crate::offload::{OffloadError, TagsInFrames};
-use crate::packet::{Card, OpenError, PacketLink, PacketOptions};
+use crate::offload::TagsInFrames;
+use crate::packet::{Card, PacketLink, PacketOptions};
 use crate::tag::{ETHERNET_HEADER, without_tag};
 use crate::watch::Watch;
 use crate::{FrameLink, LinkCounters};
+use open::{open_queues, wakers};
 use program::Redirect;
 use queue::{Queue, alive};
 
-/// How an [`XskLink`] is opened.
-#[derive(Clone, Copy, Debug)]
-pub struct XskOptions {
-    /// Receive what is addressed to others, too; see [`PacketOptions::promiscuous`].
-    pub promiscuous: bool,
-    /// Frames that each queue's receive ring holds while we are busy, rounded up to a power of two; 2 KiB each.
-    pub ring_frames: u32,
-    /// Try the program in the driver first; false: only before the kernel's stack, which every driver has.
-    pub native: bool,
-}
-
-impl Default for XskOptions {
-    fn default() -> Self {
-        // 4096 frames: 8 MiB a queue.
-        Self {
-            promiscuous: false,
-            ring_frames: 4096,
-            native: true,
-        }
-    }
-}
-
-/// Frames on their way out at most.
-const TX_FRAMES: u32 = 1024;
-/// A queue that was bound a moment ago is busy until the kernel has cleaned up, which it does later.
-const BUSY_PATIENCE: Duration = Duration::from_secs(2);
-/// Queues given a socket at most.
-const QUEUES_MAX: u32 = 256;
-
-/// Why there is no AF_XDP link on an interface.
-#[derive(Debug, thiserror::Error)]
-pub enum XskError {
-    /// The interface itself.
-    #[error(transparent)]
-    Interface(#[from] OpenError),
-    /// The program is not on it.
-    #[error(transparent)]
-    Attach(#[from] AttachError),
-    /// Its card takes the 802.1Q tag out of frames, where no program sees it.
-    #[error(
-        "`{interface}` takes VLAN tags out of frames and can't be kept from it; use the `packet` link"
-    )]
-    TagsStripped {
-        /// The interface named.
-        interface: String,
-        /// What the kernel said.
-        #[source]
-        source: OffloadError,
-    },
-    /// The kernel refused something else.
-    #[error("can't open `{interface}` by AF_XDP: {attempted} failed; use the `packet` link")]
-    Kernel {
-        /// The interface named.
-        interface: String,
-        /// What was asked of the kernel.
-        attempted: &'static str,
-        /// Its answer.
-        #[source]
-        source: io::Error,
-    },
-}
-
-impl XskError {
-    fn of(interface: &str, attempted: &'static str, source: io::Error) -> Self {
-        let interface = interface.to_owned();
-        match source.raw_os_error() {
-            Some(libc::EPERM | libc::EACCES) => AttachError::NotPermitted(interface).into(),
-            _ => Self::Kernel {
-                interface,
-                attempted,
-                source,
-            },
-        }
-    }
-}
+pub use open::{XskError, XskOptions};
 
 /// A link through one Ethernet interface by AF_XDP.
 ///
@@ -168,8 +97,8 @@ impl XskLink {
         };
         let watch = Watch::new(interface).map_err(at("asking for news of it"))?;
         let count = receive_queues(index).map_err(at("counting its queues"))?;
-        let frames = options.ring_frames.clamp(1, 1 << 20).next_power_of_two();
-        let queues = open_queues(index, count, frames).map_err(at("binding to its queues"))?;
+        let queues =
+            open_queues(index, count, options.ring_frames).map_err(at("binding to its queues"))?;
         let redirect = Redirect::attach(index, interface, &queues, options.native)?;
         let wakers = wakers(&queues, &redirect, &watch).map_err(at("preparing to wait"))?;
         Ok(Self {
@@ -339,54 +268,10 @@ fn longest(frame: &[u8], mtu: usize) -> usize {
     (mtu + ETHERNET_HEADER + if tagged { 4 } else { 0 }).min(umem::CHUNK)
 }
 
-/// A socket for each of at most `count` queues; the first one sends, too.
-fn open_queues(index: u32, count: u32, frames: u32) -> io::Result<Vec<Queue>> {
-    let mut queues = Vec::new();
-    for queue in 0..count.clamp(1, QUEUES_MAX) {
-        let tx_frames = if queue == 0 { TX_FRAMES } else { 0 };
-        let begun = Instant::now();
-        loop {
-            match Queue::open(index, queue, frames, tx_frames) {
-                Ok(opened) => {
-                    queues.push(opened);
-                    break;
-                }
-                // An interface may have fewer queues in use than it was made with.
-                Err(error) if queue > 0 && error.raw_os_error() == Some(libc::EINVAL) => {
-                    return Ok(queues);
-                }
-                Err(error)
-                    if error.raw_os_error() == Some(libc::EBUSY)
-                        && begun.elapsed() < BUSY_PATIENCE =>
-                {
-                    std::thread::sleep(Duration::from_millis(2));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-    Ok(queues)
-}
-
-fn wakers(queues: &[Queue], redirect: &Redirect, watch: &Watch) -> io::Result<OwnedFd> {
-    let wakers = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    let nothing = epoll::EventData::new_u64(0);
-    for queue in queues {
-        epoll::add(&wakers, queue.socket(), nothing, epoll::EventFlags::IN)?;
-    }
-    epoll::add(
-        &wakers,
-        redirect.copies_fd(),
-        nothing,
-        epoll::EventFlags::IN,
-    )?;
-    epoll::add(&wakers, watch, nothing, epoll::EventFlags::IN)?;
-    Ok(wakers)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::packet::OpenError;
 
     #[test]
     fn the_mtu_counts_neither_header_nor_tag() {

@@ -8,9 +8,11 @@
 // which no safe type describes; this file is the whole of that contact.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::mapping::Mapping;
 
 /// What rings hold: plain integers, of which every bit pattern is a value.
 pub(super) trait Entry: Copy {}
@@ -58,7 +60,7 @@ impl<T: Entry> Ring<T> {
             offset.is_multiple_of(align as u64)
                 && offset
                     .checked_add(length)
-                    .is_some_and(|end| end <= memory.length as u64)
+                    .is_some_and(|end| end <= memory.length() as u64)
         };
         let words = [layout.producer, layout.consumer, layout.flags];
         if !size.is_power_of_two()
@@ -72,7 +74,7 @@ impl<T: Entry> Ring<T> {
             return Err(io::ErrorKind::InvalidData.into());
         }
         // SAFETY: each offset, with the bytes it leads to, was just found to lie in the mapping.
-        let at = |offset: u64| unsafe { memory.base.add(offset as usize) };
+        let at = |offset: u64| unsafe { memory.base().add(offset as usize) };
         Ok(Self {
             producer: at(layout.producer).cast(),
             consumer: at(layout.consumer).cast(),
@@ -177,43 +179,6 @@ impl<T: Entry> Consumer<T> {
     pub(super) fn release(&mut self) {
         // Release: our reads are over before the kernel may write there.
         self.0.consumer().store(self.0.ours, Ordering::Release);
-    }
-}
-
-/// Memory shared with the kernel, unmapped when dropped.
-struct Mapping {
-    base: NonNull<u8>,
-    length: usize,
-}
-
-impl Mapping {
-    fn new(socket: BorrowedFd<'_>, length: usize, page_offset: libc::off_t) -> io::Result<Self> {
-        // SAFETY: a new mapping at an address of the kernel's choice touches no memory that we have. The fd is open:
-        // it is borrowed.
-        let address = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                length,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED | libc::MAP_POPULATE,
-                socket.as_raw_fd(),
-                page_offset,
-            )
-        };
-        if address == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let base = NonNull::new(address.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self { base, length })
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: address and length are those of the mapping made in `new`, unmapped once, here; the pointers into it
-        // are the ring's, which is dropped with it.
-        let result = unsafe { libc::munmap(self.base.as_ptr().cast(), self.length) };
-        debug_assert_eq!(result, 0, "a mapping of our own can be unmapped");
     }
 }
 

@@ -25,7 +25,7 @@ fn open(options: XskOptions) -> (XskLink, PacketLink) {
 fn send_to(far: &mut PacketLink, port: u16) {
     let mut out = FrameBatch::new(1);
     assert!(out.push_with(|slot| write_answer(slot, Answer::Udp4, &[], port, 0, 60)));
-    assert_eq!(far.transmit(&out, 0).unwrap(), 1);
+    assert_eq!(far.transmit(&out, 0).expect("the link is there"), 1);
 }
 
 /// Receives until a frame is as `wanted` says; all others are ours.
@@ -285,7 +285,8 @@ fn a_program_at_the_other_end_makes_a_veth_transmit() {
 }
 
 fn features(interface: &str) -> Option<XdpFeatures> {
-    xdp_features(if_nametoindex(interface).unwrap()).unwrap()
+    let index = if_nametoindex(interface).expect("it is there");
+    xdp_features(index).expect("the kernel answers")
 }
 
 fn transmits(interface: &str) -> bool {

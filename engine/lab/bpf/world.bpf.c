@@ -112,12 +112,14 @@ INLINE int drop(struct counts *counts, enum counter why)
 	return XDP_DROP;
 }
 
-INLINE int answer(struct counts *counts, enum counter kind)
+// Sends the frame back out of the interface it came in by. Not by XDP_TX: veth wakes its peer after that only
+// if the peer runs a program itself, and scanners of other makes do not (drivers/net/veth.c, `veth_xdp_flush`).
+INLINE int answer(struct xdp_md *ctx, struct counts *counts, enum counter kind)
 {
 	if (config.loss_out && bpf_get_prandom_u32() < config.loss_out)
 		return drop(counts, LOST_OUT);
 	counts->of[kind]++;
-	return XDP_TX;
+	return bpf_redirect(ctx->ingress_ifindex, 0);
 }
 
 // ---- token buckets, as the time at which the next token is due (ATM Forum TM 4.1 §4.4.2, "GCRA") ----
@@ -393,7 +395,7 @@ INLINE enum reply udp_reply(u64 hash, u16 port)
 
 // ---- one answer after the other ----
 
-INLINE int handle_arp(struct counts *counts, struct frame *frame)
+INLINE int handle_arp(struct xdp_md *ctx, struct counts *counts, struct frame *frame)
 {
 	struct arp *arp = frame->body;
 	u64 mac;
@@ -416,7 +418,7 @@ INLINE int handle_arp(struct counts *counts, struct frame *frame)
 	write_mac(arp->sender_mac, mac);
 	arp->sender_ip[0] = asked[0];
 	arp->sender_ip[1] = asked[1];
-	return answer(counts, ANSWERED_ARP);
+	return answer(ctx, counts, ANSWERED_ARP);
 }
 
 // Turns a SYN into its answer, behind an IP header that is already turned around. The answer has no options;
@@ -529,7 +531,7 @@ INLINE int refuse4(struct xdp_md *ctx, struct counts *counts, struct frame *fram
 	for (int i = 0; i < 9; i++)
 		sum += words[i];
 	packet->icmp.checksum = folded(sum);
-	return answer(counts, ANSWERED_UNREACHABLE);
+	return answer(ctx, counts, ANSWERED_UNREACHABLE);
 }
 
 INLINE int refuse6(struct xdp_md *ctx, struct counts *counts, struct frame *frame)
@@ -574,7 +576,7 @@ INLINE int refuse6(struct xdp_md *ctx, struct counts *counts, struct frame *fram
 	for (int i = 0; i < 14; i++)
 		sum += words[i];
 	packet->icmp.checksum = folded(sum);
-	return answer(counts, ANSWERED_UNREACHABLE);
+	return answer(ctx, counts, ANSWERED_UNREACHABLE);
 }
 
 // A closed UDP port: says so as far as the limit allows.
@@ -634,7 +636,7 @@ INLINE int handle_ip4(struct xdp_md *ctx, struct counts *counts, struct frame *f
 			     (u64)ip->src + ip->dst + bpf_htons(IP_TCP) +
 				     bpf_htons(sizeof(*tcp)),
 			     reply);
-		return answer(counts, reply == REPLY_OPEN ? ANSWERED_SYN_ACK : ANSWERED_RST);
+		return answer(ctx, counts, reply == REPLY_OPEN ? ANSWERED_SYN_ACK : ANSWERED_RST);
 	}
 	if (ip->protocol == IP_UDP) {
 		struct udp *udp = body;
@@ -658,7 +660,7 @@ INLINE int handle_ip4(struct xdp_md *ctx, struct counts *counts, struct frame *f
 		src = udp->src;
 		udp->src = udp->dst;
 		udp->dst = src;
-		return answer(counts, ANSWERED_UDP);
+		return answer(ctx, counts, ANSWERED_UDP);
 	}
 	if (ip->protocol == IP_ICMP) {
 		struct icmp *icmp = body;
@@ -672,13 +674,13 @@ INLINE int handle_ip4(struct xdp_md *ctx, struct counts *counts, struct frame *f
 		turn_ip4(ip, bpf_ntohs(ip->length));
 		icmp->type = 0;
 		icmp->checksum = updated(icmp->checksum, bpf_htons(0x0800), 0);
-		return answer(counts, ANSWERED_ECHO);
+		return answer(ctx, counts, ANSWERED_ECHO);
 	}
 	return drop(counts, FOREIGN);
 }
 
 // A neighbor solicitation becomes an advertisement (RFC 4861 §4.4). Both have one option: an Ethernet address.
-INLINE int handle_solicitation(struct counts *counts, struct frame *frame)
+INLINE int handle_solicitation(struct xdp_md *ctx, struct counts *counts, struct frame *frame)
 {
 	struct ip6 *ip = frame->body;
 	struct ndp *ndp = (void *)(ip + 1);
@@ -711,7 +713,7 @@ INLINE int handle_solicitation(struct counts *counts, struct frame *frame)
 	for (int i = 0; i < sizeof(*ndp) / 4; i++)
 		sum += words[i];
 	ndp->icmp.checksum = folded(sum);
-	return answer(counts, ANSWERED_NDP);
+	return answer(ctx, counts, ANSWERED_NDP);
 }
 
 INLINE int handle_ip6(struct xdp_md *ctx, struct counts *counts, struct frame *frame)
@@ -730,7 +732,7 @@ INLINE int handle_ip6(struct xdp_md *ctx, struct counts *counts, struct frame *f
 		if ((void *)(icmp + 1) > frame->end)
 			return drop(counts, FOREIGN);
 		if (icmp->type == 135)
-			return handle_solicitation(counts, frame);
+			return handle_solicitation(ctx, counts, frame);
 	}
 	if (!police(counts))
 		return drop(counts, POLICED);
@@ -759,7 +761,7 @@ INLINE int handle_ip6(struct xdp_md *ctx, struct counts *counts, struct frame *f
 		swap_macs(frame->eth);
 		turn_ip6(ip, sizeof(*tcp));
 		turn_segment(tcp, pseudo6(ip, sizeof(*tcp), IP_TCP), reply);
-		return answer(counts, reply == REPLY_OPEN ? ANSWERED_SYN_ACK : ANSWERED_RST);
+		return answer(ctx, counts, reply == REPLY_OPEN ? ANSWERED_SYN_ACK : ANSWERED_RST);
 	}
 	if (ip->next == IP_UDP) {
 		struct udp *udp = body;
@@ -782,7 +784,7 @@ INLINE int handle_ip6(struct xdp_md *ctx, struct counts *counts, struct frame *f
 		src = udp->src;
 		udp->src = udp->dst;
 		udp->dst = src;
-		return answer(counts, ANSWERED_UDP);
+		return answer(ctx, counts, ANSWERED_UDP);
 	}
 	if (ip->next == IP_ICMP6) {
 		struct icmp *icmp = body;
@@ -796,7 +798,7 @@ INLINE int handle_ip6(struct xdp_md *ctx, struct counts *counts, struct frame *f
 		turn_ip6(ip, bpf_ntohs(ip->length));
 		icmp->type = 129;
 		icmp->checksum = updated(icmp->checksum, bpf_htons(0x8000), bpf_htons(0x8100));
-		return answer(counts, ANSWERED_ECHO);
+		return answer(ctx, counts, ANSWERED_ECHO);
 	}
 	return drop(counts, FOREIGN);
 }
@@ -835,7 +837,7 @@ int world(struct xdp_md *ctx)
 	if (type == ETH_IP4)
 		return handle_ip4(ctx, counts, &frame);
 	if (type == ETH_ARP)
-		return handle_arp(counts, &frame);
+		return handle_arp(ctx, counts, &frame);
 	if (type == ETH_IP6)
 		return handle_ip6(ctx, counts, &frame);
 	return drop(counts, FOREIGN);

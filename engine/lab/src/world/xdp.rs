@@ -20,6 +20,7 @@ use sonde_wire::MacAddr;
 
 use super::config::{WORDS, words};
 use super::counters::{COUNTERS, WorldCounters};
+use super::mac_of;
 use super::spec::WorldSpec;
 use crate::namespace::{Namespace, SysctlError, set_sysctl};
 use crate::netlink::{self, End, Links, NetlinkError};
@@ -257,11 +258,12 @@ fn make_far_end(program: &mut Ebpf) -> Result<(), XdpWorldError> {
 
 /// The scanner's end: frames that the program sends back are taken, and the kernel knows the untagged LAN.
 fn make_near_end(spec: &WorldSpec) -> Result<(), XdpWorldError> {
-    // With it the interface polls for frames sent by XDP; without it or a program of its own it takes none
-    // (kernel drivers/net/veth.c, `veth_xdp_xmit`).
+    netlink::run(async |links| links.bring_up(NEAR).await)?;
+    // With it the interface polls for frames sent by XDP; without it or a program of its own it takes none. Only
+    // where it is turned on while the interface is up does the other end learn that it may send
+    // (kernel drivers/net/veth.c, `veth_xdp_xmit`, `veth_set_features`; measured with Linux 6.18).
     turn_on_receive_coalescing(NEAR)?;
     netlink::run(async |links| {
-        links.bring_up(NEAR).await?;
         // What is in the untagged LAN the kernel knows, too: other scanners ask it for address and route.
         add_family(&links, spec, false).await?;
         add_family(&links, spec, true).await
@@ -300,6 +302,9 @@ async fn add_family(links: &Links, spec: &WorldSpec, ipv6: bool) -> Result<(), N
         return Ok(());
     }
     links.add_address(NEAR, own, network.length()).await?;
+    // Some scanners take it from the kernel's table and do not start without.
+    let mac = mac_of(None, gateway);
+    links.add_neighbour(NEAR, gateway, mac).await?;
     let any: IpAddr = if ipv6 {
         Ipv6Addr::UNSPECIFIED.into()
     } else {

@@ -73,7 +73,11 @@ impl Deep {
     /// A host is up. If the table is full it waits; the queue passes its bound by what is on its way when the wide
     /// lane stops, each unit of a window once.
     pub(super) fn admit(&mut self, found: Found, now: Instant) {
-        if self.ports == 0 {
+        let due = u64::from(self.ports) * u64::from(self.passes);
+        self.due += due;
+        if self.ports == u32::from(found.answered.is_some()) {
+            // Nothing is left to ask.
+            self.done += due;
             return;
         }
         if self.hosts.is_full() {
@@ -81,7 +85,6 @@ impl Deep {
         } else if let Some(slot) = self.hosts.insert(found, now) {
             self.ready.push_back(slot);
         }
-        self.due += u64::from(self.ports) * u64::from(self.passes);
     }
 
     /// Whether more hosts may be looked for.
@@ -99,8 +102,8 @@ impl Deep {
     }
 
     /// The host in `slot` has answered `port`, an index into the plan's. The pass it came in, if it is the first
-    /// answer.
-    pub(super) fn answer(&mut self, slot: u32, port: u32) -> Option<u32> {
+    /// answer. With its last one the host leaves.
+    pub(super) fn answer(&mut self, slot: u32, port: u32, now: Instant) -> Option<u32> {
         let passes = self.passes;
         let (host, bits, _) = self.hosts.get_mut(slot);
         // Past its passes its silent ports are being reported: too late.
@@ -108,11 +111,14 @@ impl Deep {
             return None;
         }
         host.missing -= 1;
-        if host.missing == 0 && self.waiting.remove(slot) {
-            self.ready.push_front(slot);
-        }
         // Before a pass begins, answers are to the one before.
-        Some(host.pass - u32::from(host.cursor == 0 && host.pass > 0))
+        let pass = host.pass - u32::from(host.cursor == 0 && host.pass > 0);
+        // One that has its turn still to come leaves then.
+        if host.missing == 0 && self.waiting.remove(slot) {
+            self.count_saved(slot);
+            self.replace(slot, now);
+        }
+        Some(pass)
     }
 
     pub(super) fn progress(&self) -> (u64, u64) {
@@ -207,6 +213,13 @@ impl Deep {
         true
     }
 
+    /// A host has answered everything: what was still due is done.
+    fn count_saved(&mut self, slot: u32) {
+        let (host, ..) = self.hosts.get_mut(slot);
+        let left = u64::from(self.passes.saturating_sub(host.pass)) * u64::from(self.ports);
+        self.done += left.saturating_sub(u64::from(host.cursor));
+    }
+
     fn replace(&mut self, slot: u32, now: Instant) {
         self.hosts.remove(slot);
         while !self.hosts.is_full()
@@ -240,8 +253,7 @@ impl Deep {
             mac.or_else(|| neighbors.next_hop(route, &out.plan.routes()[route as usize]));
         let ports = out.plan.ports();
         if host.missing == 0 {
-            let left = u64::from(self.passes.saturating_sub(host.pass)) * u64::from(self.ports);
-            self.done += left.saturating_sub(u64::from(host.cursor));
+            self.count_saved(slot);
             return Turn::Done;
         }
         if host.pass >= self.passes {

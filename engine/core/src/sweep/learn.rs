@@ -43,7 +43,8 @@ impl Sweep {
         let port = asked.and_then(|(proto, port, ..)| plan.ports().index(proto, port));
         if let Some(slot) = self.deep.find(reply.vlan, reply.ip) {
             let port = port.ok_or(RxDrop::Duplicate)?;
-            let pass = self.deep.answer(slot, port).ok_or(RxDrop::Duplicate)?;
+            let pass = self.deep.answer(slot, port, now);
+            let pass = pass.ok_or(RxDrop::Duplicate)?;
             let rtt = self.believe(now, &reply, pass, false);
             self.tell_port(&reply, rtt);
             return Ok(());

@@ -234,9 +234,7 @@ impl Sweep {
                 false => deep.sooner(wide).sooner(gateways),
             }
         };
-        let ((wide, wide_due), (deep, deep_due)) = (self.wide.progress(), self.deep.progress());
-        self.counters.probes_done = wide.saturating_add(deep);
-        self.counters.probes_due = wide_due.saturating_add(deep_due);
+        self.count_progress();
         self.sampling.count(now, out.len(), self.rtt.is_known());
         if !out.is_empty() {
             self.last_sent = now;
@@ -280,6 +278,9 @@ impl Sweep {
             Ok(()) => {}
         }
         self.rest = self.rest.sooner(Rest::Until(now));
+        if self.wide.is_over() && self.deep.is_idle() {
+            self.count_progress(); // it was the last one
+        }
     }
 
     /// An answer that a link has proven. `reset` is the sequence number to reset an accepted connection by, if the
@@ -362,6 +363,12 @@ impl Sweep {
     /// How long answers are waited for, as far as is known now.
     pub fn answer_timeout(&self) -> Duration {
         self.rtt.timeout_last()
+    }
+
+    fn count_progress(&mut self) {
+        let ((wide, wide_due), (deep, deep_due)) = (self.wide.progress(), self.deep.progress());
+        self.counters.probes_done = wide.saturating_add(deep);
+        self.counters.probes_due = wide_due.saturating_add(deep_due);
     }
 
     fn handle_packet(&mut self, now: Instant, vlan: Option<VlanId>, packet: &Packet<'_>) {

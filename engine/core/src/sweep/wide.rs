@@ -211,6 +211,9 @@ impl Wide {
     /// A unit that [`Wide::place`] found has its answer. The pass it came in.
     pub(super) fn answer(&mut self, unit: u64) -> u32 {
         self.missing -= u64::from(self.answered.insert(unit));
+        if self.missing == 0 && self.window + self.length == self.shard.end {
+            self.phase = Phase::Over;
+        }
         if self.late_passes > 0 {
             return self.passes - 1;
         }

@@ -95,6 +95,9 @@ impl Direct {
         }
         self.events
             .extend(std::iter::from_fn(|| self.sweep.poll_event()));
+        if self.sweep.is_done() {
+            return;
+        }
         let due = self.sweep.poll_timeout().map(Instant::as_nanos);
         let arrives = self.on_its_way.front().map(|(at, _)| *at);
         if let Some(next) = due.into_iter().chain(arrives).min() {

@@ -373,7 +373,8 @@ static __always_inline void reset_segment(struct tcp *tcp, __u64 pseudo)
 	tcp->checksum = folded(pseudo);
 }
 
-static __always_inline int reset_ipv4(struct xdp_md *ctx, __u32 at)
+// Sent by redirection, not by XDP_TX: that wakes the far end of a veth only if it runs a program (veth_xdp_flush).
+static __always_inline int reset_ipv4(struct xdp_md *ctx, __u32 ifindex, __u32 at)
 {
 	__u8 *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct tcp *tcp = (void *)data + at;
@@ -390,10 +391,10 @@ static __always_inline int reset_ipv4(struct xdp_md *ctx, __u32 at)
 	__u64 addresses = (__u64)source_be + dest_be;
 	*(__u16 *)(ip + 10) = folded(addresses + *(__u32 *)ip + *(__u32 *)(ip + 4) + *(__u32 *)(ip + 8));
 	reset_segment(tcp, addresses + bpf_htons(TCP) + bpf_htons(20));
-	return XDP_TX;
+	return bpf_redirect(ifindex, 0);
 }
 
-static __always_inline int reset_ipv6(struct xdp_md *ctx, __u32 at)
+static __always_inline int reset_ipv6(struct xdp_md *ctx, __u32 ifindex, __u32 at)
 {
 	__u8 *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
 	struct tcp *tcp = (void *)data + at;
@@ -412,7 +413,7 @@ static __always_inline int reset_ipv6(struct xdp_md *ctx, __u32 at)
 		sum += (__u64)word + ip[i];
 	}
 	reset_segment(tcp, sum);
-	return XDP_TX;
+	return bpf_redirect(ifindex, 0);
 }
 
 static __always_inline int tcp_answer(struct xdp_md *ctx, struct seen *seen, __u32 at)
@@ -439,7 +440,7 @@ static __always_inline int tcp_answer(struct xdp_md *ctx, struct seen *seen, __u
 	if (!hit(data + 6, seen, open ? HIT_OPEN : HIT_CLOSED, port_be, ack, reset) || !reset)
 		return XDP_DROP;
 	count(COUNT_RESETS);
-	return seen->ipv6 ? reset_ipv6(ctx, at) : reset_ipv4(ctx, at);
+	return seen->ipv6 ? reset_ipv6(ctx, seen->cfg->ifindex, at) : reset_ipv4(ctx, seen->cfg->ifindex, at);
 }
 
 static __always_inline int echo_answer(struct xdp_md *ctx, struct seen *seen, __u32 at)

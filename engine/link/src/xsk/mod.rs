@@ -36,7 +36,7 @@ use crate::packet::{Card, PacketLink, PacketOptions};
 use crate::tag::{ETHERNET_HEADER, without_tag};
 use crate::watch::Watch;
 use crate::{FrameLink, LinkCounters};
-use open::{open_queues, wakers};
+use open::{QUEUES_MAX, open_queues, wakers};
 use program::Redirect;
 use queue::{Queue, alive};
 
@@ -81,10 +81,11 @@ impl XskLink {
         let mtu = Interrogator::new()
             .and_then(|ask| ask.mtu(interface))
             .map_err(at("reading its MTU"))?;
-        let tags = TagsInFrames::keep(interface).map_err(|source| XskError::TagsStripped {
-            interface: interface.to_owned(),
-            source,
-        })?;
+        let count = receive_queues(index)
+            .map_err(at("counting its queues"))?
+            .clamp(1, QUEUES_MAX);
+        // Before anything that an ordinary user may do, so that he is told what he may not.
+        let mut redirect = Redirect::load(interface, count)?;
         let promiscuous = match options.promiscuous {
             true => {
                 let options = PacketOptions {
@@ -96,10 +97,13 @@ impl XskLink {
             false => None,
         };
         let watch = Watch::new(interface).map_err(at("asking for news of it"))?;
-        let count = receive_queues(index).map_err(at("counting its queues"))?;
+        let tags = TagsInFrames::keep(interface).map_err(|source| XskError::TagsStripped {
+            interface: interface.to_owned(),
+            source,
+        })?;
         let queues =
             open_queues(index, count, options.ring_frames).map_err(at("binding to its queues"))?;
-        let redirect = Redirect::attach(index, interface, &queues, options.native)?;
+        redirect.attach(index, interface, &queues, options.native)?;
         let wakers = wakers(&queues, &redirect, &watch).map_err(at("preparing to wait"))?;
         Ok(Self {
             redirect,

@@ -44,7 +44,7 @@ const QUEUE_FRAMES_MAX: u32 = 1 << 20;
 /// A queue that was bound a moment ago is busy until the kernel has cleaned up, which it does later.
 const BUSY_PATIENCE: Duration = Duration::from_secs(2);
 /// Queues given a socket at most.
-const QUEUES_MAX: u32 = 256;
+pub(super) const QUEUES_MAX: u32 = 256;
 
 /// Why there is no AF_XDP link on an interface.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +95,6 @@ impl XskError {
 
 /// A socket for each of at most `count` queues, with `ring_frames` shared out among them; the first one sends, too.
 pub(super) fn open_queues(index: u32, count: u32, ring_frames: u32) -> io::Result<Vec<Queue>> {
-    let count = count.clamp(1, QUEUES_MAX);
     let share = ring_frames.div_ceil(count);
     let frames = share
         .clamp(QUEUE_FRAMES_MIN, QUEUE_FRAMES_MAX)

@@ -17,65 +17,71 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/redirect.bpf.o");
 /// Length on the wire and bytes kept, before the bytes of a copied frame.
 const COPY_HEADER: usize = 8;
 
-/// The program, on its interface.
+/// The program and its maps.
 pub(super) struct Redirect {
     copies: RingBuf<MapData>,
     port: Array<MapData, u16>,
     lost: Array<MapData, u64>,
-    /// The kernel keeps the sockets in here.
-    _sockets: XskMap<MapData>,
+    sockets: XskMap<MapData>,
     native: bool,
     /// Holds the program and with it the attachment; dropped, both are gone.
-    _object: Ebpf,
+    object: Ebpf,
 }
 
 impl Redirect {
-    /// Puts the program on the interface numbered `index`: in its driver where `native` says so and that can, else
-    /// before the kernel's stack.
-    pub(super) fn attach(
-        index: u32,
-        interface: &str,
-        queues: &[Queue],
-        native: bool,
-    ) -> Result<Self, XskError> {
+    /// Brings the program, for an interface of `queues` receive queues, into the kernel.
+    pub(super) fn load(interface: &str, queues: u32) -> Result<Self, XskError> {
         let failed = |attempted| move |source| XskError::of(interface, attempted, source);
         let mut object = EbpfLoader::new()
             .btf(None)
             .verifier_log_level(VerifierLogLevel::DISABLE)
-            .map_max_entries("sockets", queues.len() as u32)
+            .map_max_entries("sockets", queues)
             .load(OBJECT)
             .map_err(of_load)
-            .map_err(failed("making its maps"))?;
-        let mut sockets: XskMap<_> =
-            map(&mut object, "sockets").map_err(failed("finding its maps"))?;
-        for (queue, opened) in (0..).zip(queues) {
-            sockets
-                .set(queue, opened.socket().as_fd().as_raw_fd(), 0)
-                .map_err(|error| failed("giving it a socket")(of_map(error)))?;
-        }
-        let copies = map(&mut object, "copies").map_err(failed("finding its maps"))?;
-        let port = map(&mut object, "port").map_err(failed("finding its maps"))?;
-        let lost = map(&mut object, "lost").map_err(failed("finding its maps"))?;
-        let program: &mut Xdp = object
-            .program_mut("sonde_redirect")
-            .ok_or(ProgramError::NotLoaded)
-            .and_then(TryInto::try_into)
-            .map_err(|error| failed("finding it")(of_program(error)))?;
-        program
-            .load()
-            .map_err(|error| failed("loading it")(of_program(error)))?;
-        let native = native && attach_native(program, index, interface)?;
-        if !native {
-            attach(program, index, interface, XdpMode::Skb)?;
-        }
+            .map_err(failed("making maps for its program"))?;
+        let found = "finding the maps of its program";
+        let copies = map(&mut object, "copies").map_err(failed(found))?;
+        let port = map(&mut object, "port").map_err(failed(found))?;
+        let lost = map(&mut object, "lost").map_err(failed(found))?;
+        let sockets = map(&mut object, "sockets").map_err(failed(found))?;
+        program(&mut object)
+            .and_then(Xdp::load)
+            .map_err(of_program)
+            .map_err(failed("loading its program"))?;
         Ok(Self {
             copies,
             port,
             lost,
-            _sockets: sockets,
-            native,
-            _object: object,
+            sockets,
+            native: false,
+            object,
         })
+    }
+
+    /// Gives it the sockets of `queues` and puts it on the interface numbered `index`: in its driver where `native` says
+    /// so and that can, else before the kernel's stack.
+    pub(super) fn attach(
+        &mut self,
+        index: u32,
+        interface: &str,
+        queues: &[Queue],
+        native: bool,
+    ) -> Result<(), XskError> {
+        let failed = |attempted| move |source| XskError::of(interface, attempted, source);
+        for (queue, opened) in (0..).zip(queues) {
+            self.sockets
+                .set(queue, opened.socket().as_fd().as_raw_fd(), 0)
+                .map_err(of_map)
+                .map_err(failed("giving its program a socket"))?;
+        }
+        let program = program(&mut self.object)
+            .map_err(of_program)
+            .map_err(failed("finding its program"))?;
+        self.native = native && attach_native(program, index, interface)?;
+        if !self.native {
+            attach(program, index, interface, XdpMode::Skb)?;
+        }
+        Ok(())
     }
 
     /// True when the driver runs it, false when the kernel does so before its stack.
@@ -126,6 +132,13 @@ fn copied(record: &[u8]) -> Option<(&[u8], u32)> {
     let [a, b, c, d, e, f, g, h] = *header;
     let kept = u32::from_ne_bytes([e, f, g, h]) as usize;
     Some((bytes.get(..kept)?, u32::from_ne_bytes([a, b, c, d])))
+}
+
+fn program(object: &mut Ebpf) -> Result<&mut Xdp, ProgramError> {
+    object
+        .program_mut("sonde_redirect")
+        .ok_or(ProgramError::NotLoaded)?
+        .try_into()
 }
 
 fn map<T: TryFrom<Map, Error = MapError>>(object: &mut Ebpf, name: &str) -> io::Result<T> {

@@ -9,8 +9,8 @@ mod suite;
 use std::net::IpAddr;
 
 use sonde_link::{
-    Expected, ExpectedSource, Faults, FaultyLink, FrameLink, PacketLink, PacketOptions, XdpLink, XskLink,
-    XskOptions, memory_pair, offload,
+    Expected, ExpectedSource, Faults, FaultyLink, FrameLink, PacketLink, PacketOptions, XdpLink,
+    XskLink, XskOptions, memory_pair, offload,
 };
 use sonde_wire::VlanId;
 

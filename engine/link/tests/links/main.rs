@@ -6,4 +6,5 @@ mod connect;
 mod frames;
 mod namespace;
 mod packet;
+mod xdp;
 mod xsk;

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use nix::net::if_::if_nametoindex;
 use sonde_link::{
-    FrameBatch, FrameLink, OpenError, PacketLink, PacketOptions, RxBatch, XdpFeatures, XskError,
-    XskLink, XskOptions, offload, xdp_features,
+    AttachError, FrameBatch, FrameLink, OpenError, PacketLink, PacketOptions, RxBatch, XdpFeatures,
+    XskError, XskLink, XskOptions, offload, xdp_features,
 };
 
 use crate::conformance::{expect_answers, for_root};
@@ -245,7 +245,31 @@ fn what_can_not_be_opened_is_told_apart() {
         ));
         ip("link add near type veth peer name far");
         assert!(matches!(interface(refusal("near")), OpenError::Down(_)));
+        ip("link set near up");
+        std::thread::scope(|scope| {
+            let without = scope.spawn(|| {
+                // This thread alone gives up its right to bring programs into the kernel.
+                drop_capabilities_for_programs();
+                let refused = refusal("near");
+                let not_permitted = XskError::Attach(AttachError::NotPermitted("near".into()));
+                assert_eq!(refused.to_string(), not_permitted.to_string());
+            });
+            without.join().expect("it is refused");
+        });
+        drop(XskLink::open("near", XskOptions::default()).expect("this thread may"));
     });
+}
+
+/// Capabilities are a thread's: the others keep theirs.
+fn drop_capabilities_for_programs() {
+    use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
+    let held = capabilities(None).expect("a thread may ask for its own");
+    let given_up = CapabilitySet::BPF | CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN;
+    let sets = CapabilitySets {
+        effective: held.effective - given_up,
+        ..held
+    };
+    set_capabilities(None, sets).expect("a thread may give up its own");
 }
 
 /// On a veth, frames of programs are taken only while the other end polls.

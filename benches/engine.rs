@@ -3,8 +3,10 @@
 //! `cargo bench --bench engine`, then `cargo bench --bench check` holds the figures against
 //! `baseline.toml`.
 
+use std::collections::VecDeque;
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -12,17 +14,20 @@ use etherparse::{PacketBuilder, TcpOptionElement};
 use sonde_agent::spool::entry::Kind;
 use sonde_agent::spool::{Key, Spool, disk};
 use sonde_core::cookie::{Cookies, Question};
+use sonde_core::judge::{Answer, Reply};
 use sonde_core::order::Order;
 use sonde_core::plan::{Environment, Lan, Plan};
 use sonde_core::policy::Policy;
-use sonde_core::probe::{Probe, ProbeKind};
+use sonde_core::probe::{Probe, ProbeKind, Transmit};
 use sonde_core::request::ScanRequest;
+use sonde_core::sweep::{Sweep, SweepConfig};
 use sonde_core::template::{FRAME_MAX, Templates};
+use sonde_core::time::Instant as Clock;
 use sonde_core::trunk::TrunkConfig;
 use sonde_protocol::ids::JobId;
 use sonde_wire::{Checksums, MacAddr, VlanId};
 
-criterion_group!(benches, plan, order, cookie, template, parse, spool);
+criterion_group!(benches, plan, order, cookie, sweep, template, parse, spool);
 criterion_main!(benches);
 
 /// A request for every port of every IPv4 address, on its way to being a plan.
@@ -88,6 +93,110 @@ fn cookie(criterion: &mut Criterion) {
             cookies.cookie(vlan, hash)
         });
     });
+}
+
+/// What to send next and what an answer means, everybody answering 0.3 ms after its probe left: with answers, as the books
+/// of both are kept in the same places.
+fn sweep(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("sweep");
+    // One port of every host behind a gateway, open, and all ports of the hosts of a network, closed.
+    for (name, target, ports, open) in [
+        ("wide", "10.0.0.0/12", "80", true),
+        ("deep", "192.0.2.0/24@lan", "1-65535", false),
+    ] {
+        group.bench_function(format!("probe/{name}"), |bencher| {
+            bencher.iter_custom(|probes| swept(target, ports, open, probes).0);
+        });
+        group.bench_function(format!("answer/{name}"), |bencher| {
+            bencher.iter_custom(|probes| swept(target, ports, open, probes).1);
+        });
+    }
+}
+
+/// How long sending so many probes takes, and hearing as many answers.
+fn swept(target: &str, ports: &str, open: bool, probes: u64) -> (Duration, Duration) {
+    const BATCH: usize = 256;
+    let request = ScanRequest {
+        targets: vec![target.into()],
+        ports: ports.into(),
+        discovery: "none".into(),
+        rate_pps: None,
+        seed: Some(7),
+        ..ScanRequest::default()
+    };
+    let environment = Environment {
+        mac: MacAddr([2, 0, 0, 0, 0, 1]),
+        lan: Lan {
+            ipv4: Some((Ipv4Addr::new(192, 0, 2, 250), 24)),
+            gateway4: Some(Ipv4Addr::new(192, 0, 2, 1)),
+            ..Lan::default()
+        },
+        ..Environment::default()
+    };
+    let plan = Plan::new(&request, &environment, &Policy::default()).expect("a plan of the LAN");
+    let plan = Arc::new(plan);
+    let config = SweepConfig {
+        key: [7; 16],
+        source_port: 40_000,
+        host_pps: 1_000_000_000,
+        broadcast_pps: 1_000_000_000,
+        ..SweepConfig::default()
+    };
+    let mut sweep = Sweep::new(plan.clone(), config, Clock::ZERO);
+    let (mut out, mut replies) = (Vec::with_capacity(BATCH), VecDeque::new());
+    let (mut now, mut sent, mut heard) = (0, 0, 0);
+    let (mut sending, mut hearing) = (Duration::ZERO, Duration::ZERO);
+    while sent < probes || heard < probes {
+        let start = Instant::now();
+        sweep.poll_transmit(Clock::from_nanos(now), BATCH, &mut out);
+        now += 250 * out.len() as u64;
+        sweep.handle_transmitted(Clock::from_nanos(now), out.len());
+        sending += start.elapsed();
+        sent += out.len() as u64;
+        let left = out.iter().filter_map(|transmit| match transmit {
+            Transmit::Probe(probe) => Some((now + 300_000, answer(probe, open)?)),
+            Transmit::Frame(_) => None,
+        });
+        replies.extend(left);
+        let arrived = replies.partition_point(|(at, _)| *at <= now);
+        let start = Instant::now();
+        for (_, reply) in replies.drain(..arrived) {
+            sweep.handle_reply(Clock::from_nanos(now), reply);
+            while let Some(event) = sweep.poll_event() {
+                black_box(event);
+            }
+        }
+        hearing += start.elapsed();
+        heard += arrived as u64;
+        if sweep.is_done() {
+            sweep = Sweep::new(plan.clone(), config, Clock::from_nanos(now));
+            replies.clear();
+        } else if out.is_empty() {
+            let due = sweep.poll_timeout().map_or(now, Clock::as_nanos);
+            let arrives = replies.front().map_or(due, |(at, _)| *at);
+            now = now.max(due.min(arrives));
+        }
+    }
+    let of = |all: Duration, count: u64| all.mul_f64(probes as f64 / count as f64);
+    (of(sending, sent), of(hearing, heard))
+}
+
+/// What comes back to a probe.
+fn answer(probe: &Probe, open: bool) -> Option<Reply> {
+    let answer = match probe.kind {
+        ProbeKind::Arp => Answer::Link,
+        ProbeKind::TcpSyn { port } if open => Answer::TcpOpen(port),
+        ProbeKind::TcpSyn { port } => Answer::TcpClosed(port),
+        _ => return None,
+    };
+    Some(Reply {
+        vlan: None,
+        ip: probe.dst,
+        answer,
+        mac: Some(MacAddr([2, 0, 0, 0, 0, 9])),
+        ttl: Some(64),
+        rtt: None,
+    })
 }
 
 /// A SYN's frame, tag in, from the prepared one.

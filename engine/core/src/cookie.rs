@@ -131,8 +131,8 @@ impl Cookies {
                 self.hasher.hash([address | rest(4) << 32], 8 << 56)
             }
             IpAddr::V6(ip) => {
-                let bits = ip.to_bits();
-                let words = [(bits >> 64) as u64, bits as u64].map(u64::swap_bytes);
+                let both = u128::from_le_bytes(ip.octets());
+                let words = [both as u64, (both >> 64) as u64];
                 self.hasher.hash(words, rest(6) | 20 << 56)
             }
         }
@@ -198,20 +198,23 @@ impl Hasher {
     #[inline]
     fn hash<const WORDS: usize>(&self, words: [u64; WORDS], last: u64) -> u64 {
         let mut state = self.start;
-        for word in words.into_iter().chain([last]) {
-            state[3] ^= word;
-            state = sip_round(state);
-            state[0] ^= word;
+        for word in words {
+            state = sip_take(state, word);
         }
+        state = sip_take(state, last);
         state[2] ^= 0xff;
-        for _ in 0..3 {
-            state = sip_round(state);
-        }
+        state = sip_round(sip_round(sip_round(state)));
         state[0] ^ state[1] ^ state[2] ^ state[3]
     }
 }
 
-#[inline]
+#[inline(always)]
+fn sip_take([a, b, c, d]: [u64; 4], word: u64) -> [u64; 4] {
+    let [a, b, c, d] = sip_round([a, b, c, d ^ word]);
+    [a ^ word, b, c, d]
+}
+
+#[inline(always)]
 fn sip_round([mut a, mut b, mut c, mut d]: [u64; 4]) -> [u64; 4] {
     a = a.wrapping_add(b);
     c = c.wrapping_add(d);

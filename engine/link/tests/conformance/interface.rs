@@ -106,6 +106,7 @@ fn an_interface_that_runs_a_program_is_refused_by_its_name(open: Open<'_>) {
         wait_until_free("near");
     }
     drop(open("near").expect("it is free again"));
+    wait_until_free("near");
 }
 
 fn nothing_is_left_by_a_killed_process(test: &str) {
@@ -140,7 +141,7 @@ fn hold(open: Open<'_>) {
 
 /// Fails if a program stays. It may for a moment: until a dead process is cleaned up, or because another test has just
 /// forked, and its child, which has not become a program of its own yet, has our files open as well.
-fn wait_until_free(interface: &str) {
+pub(crate) fn wait_until_free(interface: &str) {
     let begun = Instant::now();
     while let Some(id) = program_on(interface) {
         assert!(begun.elapsed() < PATIENCE, "program {id} is left");

@@ -17,6 +17,8 @@ use sonde_wire::VlanId;
 use crate::frames::{OUR_IPV4, OUR_IPV6, PORT};
 use crate::namespace::in_namespace;
 
+pub(crate) use interface::wait_until_free;
+
 /// A link, whichever.
 type AnyLink = Box<dyn FrameLink + Send>;
 

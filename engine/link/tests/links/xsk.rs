@@ -10,7 +10,7 @@ use sonde_link::{
     XskError, XskLink, XskOptions, offload, xdp_features,
 };
 
-use crate::conformance::{expect_answers, for_root};
+use crate::conformance::{expect_answers, for_root, wait_until_free};
 use crate::frames::{Answer, OUR_IPV4, PATIENCE, PORT, carry, is_ours, write_answer};
 use crate::namespace::{in_namespace, ip, veth_pair};
 
@@ -59,6 +59,7 @@ fn only_the_scans_port_is_kept_from_the_kernel() {
                 native,
                 ..XskOptions::default()
             };
+            wait_until_free("near");
             let mut near = XskLink::open("near", options).unwrap();
             let mut far = PacketLink::open("far", PacketOptions::default()).unwrap();
             let mut bytes = [0; 64];
@@ -303,6 +304,7 @@ fn a_program_at_the_other_end_makes_a_veth_transmit() {
             assert!(link.describe().starts_with("program in the driver"));
             assert!(transmits("near"));
             drop(link);
+            wait_until_free("far");
             assert!(!transmits("near"));
         },
     );

@@ -10,7 +10,7 @@ use crate::event::{Event, Key, Press};
 
 /// A key is down for so long after it was heard. Drivers that repeat do so faster (HD44780 keypads: 15 a
 /// second; LCDd looks 32 times a second), and fingers slower.
-const DOWN_FOR: Duration = Duration::from_millis(120);
+const DOWN_FOR: Duration = Duration::from_millis(100);
 /// Two keys heard within this time were pressed together.
 const TOGETHER: Duration = Duration::from_millis(150);
 /// One key heard twice within this time was pressed twice on purpose.
@@ -226,6 +226,13 @@ impl Keypad {
             self.press(&first, keys, since, &mut events);
         }
         match &mut self.down {
+            // A cursor that moves on does no harm: quick fingers are no held key there.
+            Some((down, keys, _))
+                if down == name && matches!(keys[..], [Key::Left | Key::Right]) =>
+            {
+                let keys = keys.clone();
+                self.press(name, keys, now, &mut events);
+            }
             Some((down, keys, heard)) if down == name => {
                 *heard = now;
                 events.extend(keys.iter().map(|&key| Event::Key(key, Press::Held)));
@@ -375,6 +382,7 @@ mod tests {
             played(5, &[("Up", 0), ("Up", 125), ("Up", 250)]),
             "Up Up Up"
         );
+        assert_eq!(played(5, &[("Right", 0), ("Right", 60)]), "Right Right");
     }
 
     #[test]
@@ -390,7 +398,7 @@ mod tests {
             [Event::Key(Right, Press::Down)]
         );
         assert_eq!(
-            keypad.handle_time(now(180)),
+            keypad.handle_time(now(160)),
             [Event::Key(Left, Press::Up), Event::Key(Right, Press::Up)]
         );
         assert_eq!(played(5, &[("Up", 0), ("Down", 60)]), "Up Down");
@@ -433,7 +441,7 @@ mod tests {
         );
         assert_eq!(
             keypad.handle_key("A", now(566)),
-            [Event::Key(Right, Press::Held)]
+            [Event::Key(Right, Press::Up), Event::Key(Right, Press::Down)]
         );
     }
 

@@ -472,3 +472,54 @@ fn share(key: &'static str, value: f64) -> Result<u64, WorldError> {
     // At most 2^32: exact in both types.
     Ok((value * 4_294_967_296.0).round() as u64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> WorldError {
+        WorldSpec::parse(text).unwrap_err()
+    }
+
+    #[test]
+    fn what_is_no_world_is_refused_with_the_place() {
+        assert!(matches!(refused("vlan = 'lan'"), WorldError::Toml(_)));
+        assert!(matches!(refused("vlans = '4095'"), WorldError::Vlans(_)));
+        assert!(matches!(refused("ports = '80-'"), WorldError::Ports(_)));
+        for value in ["-0.1", "1.1", "nan"] {
+            let error = refused(&format!("open = {value}"));
+            assert!(matches!(error, WorldError::Share { key: "open", .. }));
+        }
+        let none = refused("[policer]\nrate = 0\ndepth = 1");
+        assert!(matches!(none, WorldError::Limit("policer")));
+    }
+
+    #[test]
+    fn networks_must_fit_and_have_a_gateway() {
+        let link = "link4 = { network = '10.0.0.0/24' }\n";
+        let behind = |network: &str| refused(&format!("{link}behind4 = [{{ {network} }}]"));
+        assert!(matches!(
+            refused("behind4 = [{ network = '10.0.0.0/24' }]"),
+            WorldError::NoGateway("behind4", "link4")
+        ));
+        assert!(matches!(
+            behind("network = '2001:db8::/64'"),
+            WorldError::Network { key: "behind4", .. }
+        ));
+        assert!(matches!(
+            behind("network = '255.0.0.0/16', per_vlan = true"),
+            WorldError::Beyond { key: "behind4", .. }
+        ));
+        assert!(matches!(
+            behind("network = '10.0.0.128/25'"),
+            WorldError::Overlap { .. }
+        ));
+        let many = format!(
+            "{link}behind4 = [{}]",
+            "{ network = '10.1.0.0/24' },".repeat(5)
+        );
+        assert!(matches!(refused(&many), WorldError::TooMany("behind4")));
+        let short = refused("link6 = { network = '2001:db8::/48', hosts = 9 }");
+        assert!(matches!(short, WorldError::Network { key: "link6", .. }));
+    }
+}

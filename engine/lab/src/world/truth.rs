@@ -269,3 +269,56 @@ fn halves(ip: Ipv6Addr) -> (u64, u64) {
 fn has(bits: &[u64; 1024], port: u16) -> bool {
     bits[usize::from(port >> 6)] >> (port & 63) & 1 == 1
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::{Network4, WorldDescription};
+
+    /// The program has the same function; these values are of the reference implementation.
+    #[test]
+    fn the_mix_is_murmurs() {
+        assert_eq!(mix(0), 0);
+        assert_eq!(mix(1), 0xb456_bcfc_34c2_cb2c);
+        assert_eq!(mix(2), 0x3abf_2a20_6506_83e7);
+    }
+
+    #[test]
+    fn a_network_on_link_has_a_gateway_hosts_and_free_addresses() {
+        let spec = WorldSpec::new(WorldDescription {
+            vlans: "lan,7".to_owned(),
+            link4: Some(Network4 {
+                network: "10.0.0.0/24".parse().unwrap(),
+                per_vlan: true,
+            }),
+            ..WorldDescription::default()
+        })
+        .unwrap();
+        let place = |vlan, last| spec.place(VlanId::new(vlan), IpAddr::from([10, 0, 7, last]));
+        let places = [0, 1, 2, 3, 254, 255].map(|last| place(7, last));
+        let (free, host) = (Place::Nowhere, Place::OnLink);
+        assert_eq!(places, [free, Place::Gateway, free, host, host, free]);
+        // Elsewhere the network is another, and a VLAN that is not there has none.
+        assert_eq!((place(0, 3), place(8, 3)), (free, free));
+        assert!(spec.is_neighbor(VlanId::new(7), IpAddr::from([10, 0, 7, 3])));
+    }
+
+    #[test]
+    fn shares_come_out_about_as_written() {
+        let spec = WorldSpec::new(WorldDescription {
+            link4: Some(Network4::everywhere("10.0.0.0/24".parse().unwrap())),
+            behind4: vec![Network4::everywhere("10.64.0.0/16".parse().unwrap())],
+            hosts_up: 0.25,
+            answers_all: 0.1,
+            ..WorldDescription::default()
+        })
+        .unwrap();
+        let truth = spec.truth(&[22]);
+        assert_eq!(truth.hosts, 65_536);
+        // Six standard deviations either way.
+        assert!((15_720..17_050).contains(&truth.up), "{truth:?}");
+        assert!((1_400..1_880).contains(&truth.open), "{truth:?}");
+        let listed = spec.open_behind(None, &[22]).count() as u64;
+        assert_eq!(listed, truth.open);
+    }
+}

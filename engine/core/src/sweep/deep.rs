@@ -136,6 +136,11 @@ impl Deep {
         while let Some((at, slot)) = self.waiting.first()
             && at <= out.now
         {
+            let (host, ..) = self.hosts.get_mut(slot);
+            let waits_for_answers = host.cursor == 0 && host.pass > 0;
+            if waits_for_answers && at > out.heard {
+                break;
+            }
             self.waiting.remove(slot);
             self.ready.push_back(slot);
         }

@@ -77,6 +77,9 @@ use wide::Wide;
 /// Resets waiting to be sent; a port whose reset is dropped accepts again, and is reset then.
 const RESETS_MAX: usize = 4096;
 
+/// How long ago at most what arrives now may have arrived for waits to be made longer by it.
+const UNHEARD_MAX: Duration = Duration::from_secs(2);
+
 /// A scan in progress. The module says how to drive it.
 #[derive(Debug)]
 pub struct Sweep {
@@ -100,6 +103,11 @@ pub struct Sweep {
     counters: Counters,
     drops: Drops,
     now: Instant,
+    polled_at: Instant,
+    /// The latest arrival that was handed over since then.
+    arrived_at: Option<Instant>,
+    /// Whatever arrived before has been handed over.
+    heard: Instant,
     last_sent: Instant,
     /// What the last batch left to do.
     rest: Rest,
@@ -183,6 +191,9 @@ impl Sweep {
             counters,
             drops: Drops::default(),
             now,
+            polled_at: now,
+            arrived_at: None,
+            heard: now,
             last_sent: now,
             rest: Rest::Until(now),
             stopping: false,
@@ -195,11 +206,13 @@ impl Sweep {
     pub fn poll_transmit(&mut self, now: Instant, room: usize, out: &mut Vec<Transmit>) -> usize {
         out.clear();
         self.now = now;
+        self.listened(now);
         self.pacer.ask(now);
         let mut outbox = Outbox {
             now,
             timeout: self.rtt.timeout(),
             timeout_last: self.rtt.timeout_last(),
+            heard: self.heard,
             plan: &self.plan,
             counters: &mut self.counters,
             cookies: &self.cookies,
@@ -261,6 +274,7 @@ impl Sweep {
         bytes: &[u8],
         checksums: Checksums,
     ) {
+        self.arrived_at = self.arrived_at.max(Some(now));
         match sonde_wire::parse(bytes, checksums) {
             Ok(packet) => self.handle_packet(now, vlan, &packet),
             Err(reason) => self.drops.count(reason),
@@ -270,6 +284,7 @@ impl Sweep {
     /// An answer, proven: what [`Sweep::handle_frame`] ends in, and what the `connect` link gives.
     pub fn handle_reply(&mut self, now: Instant, reply: Reply) {
         self.now = self.now.max(now);
+        self.arrived_at = self.arrived_at.max(Some(now));
         let of_gateway = reply.answer == Answer::Link && self.handle_gateway(now, &reply);
         match self.learn(now, reply) {
             // A gateway is asked for its own sake too, before or without its being a target.
@@ -363,6 +378,15 @@ impl Sweep {
     /// How long answers are waited for, as far as is known now.
     pub fn answer_timeout(&self) -> Duration {
         self.rtt.timeout_last()
+    }
+
+    /// Works out up to when everything that arrived is known: a driver that was kept from listening, or has much to
+    /// listen to, must not take what it has not read yet for silence.
+    fn listened(&mut self, now: Instant) {
+        let heard = self.arrived_at.take().unwrap_or(self.polled_at);
+        let least = now.as_nanos().saturating_sub(UNHEARD_MAX.as_nanos() as u64);
+        self.heard = self.heard.max(heard).max(Instant::from_nanos(least));
+        self.polled_at = now;
     }
 
     fn count_progress(&mut self) {

@@ -27,6 +27,8 @@ pub(super) struct Outbox<'a> {
     pub(super) timeout: Duration,
     /// How long an answer may take.
     pub(super) timeout_last: Duration,
+    /// All that arrived before is known: what was to be answered by then and was not is missing.
+    pub(super) heard: Instant,
     pub(super) plan: &'a Plan,
     pub(super) counters: &'a mut Counters,
     pub(super) cookies: &'a Cookies,

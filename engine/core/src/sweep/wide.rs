@@ -161,7 +161,7 @@ impl Wide {
                         continue;
                     }
                     let answered_by = self.last_sent + out.timeout_last;
-                    if self.missing > 0 && answered_by > out.now {
+                    if self.missing > 0 && answered_by > out.heard {
                         return Rest::Until(answered_by);
                     }
                     self.phase = Phase::Reporting(0);
@@ -334,7 +334,7 @@ impl Wide {
         if self.block != Some(block) {
             let asked_at = self.asked_at[block as usize];
             let answered_by = asked_at + out.timeout;
-            if self.round > 0 && asked_at > NEVER && answered_by > out.now {
+            if self.round > 0 && asked_at > NEVER && answered_by > out.heard {
                 return Some(Rest::Until(answered_by));
             }
             self.block = Some(block);

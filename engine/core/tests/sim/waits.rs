@@ -127,3 +127,32 @@ fn a_host_far_beyond_the_others_is_found_by_however_many_passes() {
     }
     assert_eq!(scan.sweep.counters().open, 1);
 }
+
+#[test]
+fn a_driver_that_was_kept_from_listening_takes_nobody_for_silent() {
+    // All answers have come, but are read only long after every wait would have been over.
+    for (target, ports, probes) in [
+        ("10.0.0.0/18", "80", 1 << 14),
+        ("192.0.2.8@lan", "1-1000", 1_001),
+    ] {
+        let plan = plan(target, ports, "none", None);
+        let mut scan = Direct::new(&plan, config(1));
+        scan.round_trip = 1_000_000;
+        let mut stalled = false;
+        while !scan.sweep.is_done() {
+            scan.step(&mut |now, probe: &Probe| closed(now, probe));
+            let sent = scan.sweep.counters().sent_tcp + u64::from(target.contains("@lan"));
+            if sent == probes && !stalled {
+                scan.now += 1_500_000_000;
+                stalled = true;
+            }
+        }
+        assert!(stalled);
+        let counters = scan.sweep.counters();
+        assert_eq!(counters.received, probes, "{target}");
+        assert_eq!(
+            counters.probes(),
+            counters.received + u64::from(!target.contains("@lan"))
+        );
+    }
+}

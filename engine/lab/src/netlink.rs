@@ -141,23 +141,6 @@ impl Links {
         request.execute().await.map_err(refused(asked))
     }
 
-    /// Tells the kernel a neighbour's MAC address, for good.
-    pub(crate) async fn add_neighbour(
-        &self,
-        link: &str,
-        address: IpAddr,
-        mac: MacAddr,
-    ) -> Result<(), NetlinkError> {
-        let asked = || format!("take {mac} for {address} at {link}");
-        let index = nix::net::if_::if_nametoindex(link).map_err(|errno| NetlinkError {
-            asked: asked(),
-            source: errno.into(),
-        })?;
-        let request = self.0.neighbours().add(index, address);
-        let request = request.link_layer_address(&mac.0);
-        request.execute().await.map_err(refused(asked))
-    }
-
     /// Routes a network through a neighbour.
     pub(crate) async fn add_route(&self, to: Prefix, via: IpAddr) -> Result<(), NetlinkError> {
         self.route(to, Some(via)).await

@@ -51,6 +51,7 @@ const EXAMPLES: &str = "Examples:
   sonde lab world                                                 a million hosts, until Ctrl-C
   sonde lab world -- sonde scan -p 80 --discovery none 10.64.0.0/12
   sonde lab world --preset slash24 -- masscan --rate 100000 -p1-65535 10.64.0.0/24
+  sonde lab world -- zmap -G 02:00:00:00:00:01 -b /dev/null -p 80 10.64.0.0/12
   sonde lab world --preset trunk --print > my-world.toml
   sonde lab world --spec my-world.toml --trunk-file t.toml -- sonde scan --trunk t.toml -p 80 172.16.1.0/24
 
@@ -170,4 +171,10 @@ fn describe(spec: &WorldSpec) {
         hosts.hosts,
         hosts.up,
     );
+    let lan = spec.vlans().next() == Some(None);
+    if let (Some(gateway), Some(mac)) = (spec.gateway(None, false), spec.gateway_mac(None, false))
+        && lan
+    {
+        eprintln!("world: gateway {gateway} at {mac}");
+    }
 }

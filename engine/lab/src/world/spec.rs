@@ -172,7 +172,7 @@ pub enum WorldError {
     },
 }
 
-/// A checked world: what is up and open is a function of it, see [`super::truth`].
+/// A checked world: what is up and open is a stated function of it (see `truth.rs`).
 #[derive(Clone, Debug)]
 pub struct WorldSpec {
     description: WorldDescription,

@@ -20,7 +20,6 @@ use sonde_wire::MacAddr;
 
 use super::config::{WORDS, words};
 use super::counters::{COUNTERS, WorldCounters};
-use super::mac_of;
 use super::spec::WorldSpec;
 use crate::namespace::{Namespace, SysctlError, set_sysctl};
 use crate::netlink::{self, End, Links, NetlinkError};
@@ -302,9 +301,6 @@ async fn add_family(links: &Links, spec: &WorldSpec, ipv6: bool) -> Result<(), N
         return Ok(());
     }
     links.add_address(NEAR, own, network.length()).await?;
-    // Some scanners take it from the kernel's table and do not start without.
-    let mac = mac_of(None, gateway);
-    links.add_neighbour(NEAR, gateway, mac).await?;
     let any: IpAddr = if ipv6 {
         Ipv6Addr::UNSPECIFIED.into()
     } else {

@@ -3,6 +3,11 @@
 //! Only root may bring a program into the kernel, so as an ordinary user these tests say so and are done: that
 //! is the way of the kernel, not a lack of the machine.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test; clippy knows only its functions marked as tests"
+)]
+
 mod questions;
 
 use std::collections::BTreeSet;

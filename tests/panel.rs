@@ -1,19 +1,19 @@
-//! `sonde panel --this-terminal` on a terminal: what it shows, and the terminal as it was afterwards.
+//! `sonde panel` as a person has it before them: in a terminal, on a real LCDd, on a serial line.
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+mod console;
+mod glass;
+mod lcdproc;
+mod machine;
+
+use std::io::Write;
 use std::os::unix::net::UnixListener;
 use std::process::Stdio;
-use std::time::Duration;
 
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
-use sonde_protocol::local::{Phase, Status};
+use rustix::termios::{LocalModes, tcgetattr};
+use sonde_protocol::local::{Keys, Message, Phase, Setup, Status};
 
 use crate::harness::{run, sonde, wait_for};
-
-const LIMIT: Duration = Duration::from_secs(20);
+use glass::{LIMIT, Shown, pseudo_terminal};
 
 #[test]
 fn shows_the_agents_status_follows_keys_and_leaves_the_terminal_as_it_was() {
@@ -30,9 +30,15 @@ fn shows_the_agents_status_follows_keys_and_leaves_the_terminal_as_it_was() {
         .spawn()
         .unwrap();
     let (mut agent, _) = agent.accept().unwrap();
-    say(&mut agent, &activation());
+    for message in [
+        Message::Status(activation()),
+        Message::Setup(Setup::default()),
+        Message::Keys(Keys::Free),
+    ] {
+        say(&mut agent, &message);
+    }
 
-    let mut shown = Shown::new(&master);
+    let mut shown = Shown::new(master);
     shown.wait_until("the code", |text| text.contains("│ BCDF-GHJ-KLM     │"));
     shown.wait_until("the light of a scan", |text| text.contains("● S1 scan"));
     assert!(!tcgetattr(&terminal).unwrap().local_modes.intersects(cooked));
@@ -61,14 +67,19 @@ fn what_can_not_be_shown_is_refused_by_one_sentence() {
         ),
         (&["panel"], 2, "--this-terminal"),
         (
-            &["panel", "--lcdproc", "localhost:13666"],
+            &["panel", "--lcdproc", "--keys", "3"],
             2,
-            "LCDproc displays are not in this build",
+            "no usual panel has 3 keys",
         ),
         (
-            &["panel", "--tty", "/dev/ttyS0"],
+            &["panel", "--lcdproc", "--keys", "Enter=enter Up=up"],
             2,
-            "serial consoles are not in this build",
+            "no key is bound to down",
+        ),
+        (
+            &["panel", "--tty", "/dev/ttyS0", "--config", "/nowhere.toml"],
+            2,
+            "can not read /nowhere.toml",
         ),
     ] {
         let said = run(&mut sonde(arguments));
@@ -94,60 +105,8 @@ fn activation() -> Status {
     }
 }
 
-fn say(agent: &mut impl Write, status: &Status) {
-    let mut line = serde_json::to_vec(status).unwrap();
+fn say(agent: &mut impl Write, message: &Message) {
+    let mut line = serde_json::to_vec(message).unwrap();
     line.push(b'\n');
     agent.write_all(&line).unwrap();
-}
-
-/// A pseudo-terminal of 24 rows and 80 columns: the person's side, and the program's.
-fn pseudo_terminal() -> (OwnedFd, File) {
-    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    rustix::io::ioctl_fionbio(&master, true).unwrap();
-    grantpt(&master).unwrap();
-    unlockpt(&master).unwrap();
-    let name = ptsname(&master, Vec::new()).unwrap();
-    let terminal = File::options()
-        .read(true)
-        .write(true)
-        .open(name.to_str().unwrap())
-        .unwrap();
-    let size = Winsize {
-        ws_row: 24,
-        ws_col: 80,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
-    tcsetwinsize(&terminal, size).unwrap();
-    (master, terminal)
-}
-
-/// What a person sees on the terminal.
-struct Shown {
-    master: File,
-    parser: vt100::Parser,
-}
-
-impl Shown {
-    fn new(master: &impl AsFd) -> Shown {
-        let master = File::from(master.as_fd().try_clone_to_owned().unwrap());
-        Shown {
-            master,
-            parser: vt100::Parser::new(24.try_into().unwrap(), 80.try_into().unwrap(), 0),
-        }
-    }
-
-    fn press(&mut self, bytes: &[u8]) {
-        self.master.write_all(bytes).unwrap();
-    }
-
-    fn wait_until(&mut self, what: &str, condition: impl Fn(&str) -> bool) {
-        wait_for(what, LIMIT, || {
-            let mut bytes = [0; 4096];
-            while let Ok(read @ 1..) = self.master.read(&mut bytes) {
-                self.parser.process(&bytes[..read]);
-            }
-            condition(&self.parser.screen().contents()).then_some(())
-        });
-    }
 }

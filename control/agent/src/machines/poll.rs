@@ -32,7 +32,8 @@ pub struct Polling {
     cuts: u32,
     /// Holding has been given up until an answer comes.
     plain: bool,
-    failed: bool,
+    /// Nothing was answered since the start, or since the last failure.
+    silent: bool,
     backoff: Backoff,
     jitter: Jitter,
 }
@@ -46,7 +47,7 @@ impl Polling {
             at: now,
             cuts: 0,
             plain: false,
-            failed: false,
+            silent: true,
             backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(60), seed),
             jitter: Jitter::new(!seed),
         }
@@ -58,8 +59,8 @@ impl Polling {
             return None;
         }
         self.in_flight = true;
-        // After a failure the first answer is wanted at once: it ends the failure on the panel.
-        self.held = !self.plain && !self.failed;
+        // After a start or a failure the first answer is wanted at once: somebody waits for it at the panel.
+        self.held = !self.plain && !self.silent;
         Some(if self.held { POLL_HOLD_S } else { 0 })
     }
 
@@ -71,7 +72,7 @@ impl Polling {
     /// The poll was answered.
     pub fn handle_answer(&mut self, now: Instant) {
         self.in_flight = false;
-        self.failed = false;
+        self.silent = false;
         self.plain = false;
         if self.held {
             self.cuts = 0;
@@ -83,7 +84,7 @@ impl Polling {
     /// The poll was not answered.
     pub fn handle_failure(&mut self, now: Instant, failure: Failure) {
         self.in_flight = false;
-        self.failed = true;
+        self.silent = true;
         if failure == Failure::Cut {
             self.cuts += 1;
         }
@@ -114,7 +115,9 @@ mod tests {
     #[test]
     fn polls_follow_one_another_and_are_held() {
         let mut polling = Polling::new(at(0), 1);
-        assert_eq!(polling.poll_action(at(0)), Some(POLL_HOLD_S));
+        assert_eq!(polling.poll_action(at(0)), Some(0), "the first is not");
+        polling.handle_answer(at(1));
+        assert_eq!(polling.poll_action(at(1)), Some(POLL_HOLD_S));
         assert_eq!(
             (polling.poll_action(at(9)), polling.poll_timeout()),
             (None, None)

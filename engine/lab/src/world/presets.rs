@@ -10,7 +10,7 @@ pub enum Preset {
     Sweep,
     /// A /24 behind the gateway, one port in a thousand open, the rest closed: all ports.
     Slash24,
-    /// 4094 VLANs, each with a network on link, a gateway, and 254 of 256 hosts' worth behind it.
+    /// 4094 VLANs, each with a /24 on link, a gateway, and 256 hosts behind it.
     Trunk,
     /// The sweep with 5 % loss each way: retries.
     Lossy,

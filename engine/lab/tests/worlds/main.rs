@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use sonde_lab::world::{
     Limit, NEAR, Network4, Network6, PortAnswer, Preset, WorldCounters, WorldDescription,
-    WorldSpec, XdpWorld, answer,
+    WorldSpec, XdpWorld, XdpWorldError, answer,
 };
 use sonde_link::packet::{PacketLink, PacketOptions};
 use sonde_link::{FrameBatch, FrameLink as _, RxBatch};
@@ -32,6 +32,11 @@ const BURST: usize = 64;
 /// Starts a world, or says why that is not for this user.
 fn start(test: &str, spec: &WorldSpec) -> Option<XdpWorld> {
     if !rustix::process::geteuid().is_root() {
+        let refused = XdpWorld::start(spec).err();
+        assert!(
+            matches!(refused, Some(XdpWorldError::NotPermitted)),
+            "{refused:?}"
+        );
         eprintln!("{test} is for root: nobody else may bring a program into the kernel");
         return None;
     }

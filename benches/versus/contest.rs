@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
@@ -12,7 +12,7 @@ use super::plan::Plan;
 use super::report::Outcome;
 use super::run::{Limits, run};
 use super::scenarios::{Choice, Entry, Judge, Kind, Scenario};
-use super::statistics::{Reading, pace, second_half, settled};
+use super::statistics::{Reading, pace, second_half};
 use super::tools::{Setting, Site, Task, Tool};
 use super::truth::{Truth, Verdict};
 use super::world::{Counts, World, state};
@@ -21,8 +21,12 @@ use super::world::{Counts, World, state};
 const ARGUMENTS_MAX: usize = 64;
 /// Of address space: more than any of them needs, less than would hurt the machine.
 const MEMORY_MAX: u64 = 16 << 30;
-/// Nobody is waited for longer than at this rate, and a minute.
+/// Nobody is waited for longer than this, and what a rate of `PATIENCE_RATE` would take.
+const PATIENCE: u64 = 30;
 const PATIENCE_RATE: u64 = 20_000;
+/// A counter that took longer to read is read again, so often at most.
+const READING_MAX: Duration = Duration::from_micros(300);
+const READINGS_MAX: u32 = 3;
 /// Passes that Sonde makes unless told.
 const PASSES: u32 = 3;
 
@@ -172,15 +176,15 @@ impl Contest {
         // A report of an earlier run must not be taken for this one's.
         let _ = fs::remove_file(&report);
         let log = self.folder.join("log");
-        let patience = Duration::from_secs(60 + plan.probes().min(1 << 26) / PATIENCE_RATE);
+        let patience = Duration::from_secs(PATIENCE + plan.probes().min(1 << 26) / PATIENCE_RATE);
         let limits = Limits {
             time: patience,
             memory: MEMORY_MAX,
         };
         let mut counted: Vec<(Duration, Counts)> = Vec::new();
         let cost = world.visit(|| {
-            run(&words, limits, &log, |at| {
-                counted.push((at, world.counts()));
+            run(&words, limits, &log, |started| {
+                counted.push(read(&world, started));
             })
         })??;
         drop(world);
@@ -234,6 +238,20 @@ impl Contest {
     }
 }
 
+/// What a world counted, and when. On a busy machine time may pass between the two: then it is read again.
+fn read(world: &World, started: Instant) -> (Duration, Counts) {
+    let mut attempts = 0;
+    loop {
+        let before = started.elapsed();
+        let counts = world.counts();
+        let took = started.elapsed() - before;
+        attempts += 1;
+        if took < READING_MAX || attempts == READINGS_MAX {
+            return (before + took / 2, counts);
+        }
+    }
+}
+
 /// Passes over what does not answer.
 fn passes(entry: &Entry) -> u32 {
     let mut words = entry.sonde.iter();
@@ -262,17 +280,19 @@ fn grown(counted: &[(Duration, Counts)], of: impl Fn(&Counts) -> u64) -> u64 {
     }
 }
 
-/// Rates of the second half of the sending: what came, and what the policer let through.
+/// Rates of the second half of the sending: what came to the policer, and what it let through.
 fn through_policer(counted: &[(Duration, Counts)]) -> Option<(f64, f64)> {
-    let frames = readings(counted, |counts| counts.frames);
+    let frames = readings(counted, |counts| counts.offered);
     let half = second_half(&frames)?;
     let (from, to) = (half.first()?.at, half.last()?.at);
     let in_half = |(at, _): &&(Duration, Counts)| (from..=to).contains(at);
-    let let_through: Vec<_> = counted.iter().filter(in_half).copied().collect();
+    let in_half: Vec<_> = counted.iter().filter(in_half).copied().collect();
     let seconds = (to - from).as_secs_f64();
-    let through = grown(&let_through, |counts| counts.let_through) as f64;
     (seconds > 0.0).then_some(())?;
-    Some((settled(&frames)?, through / seconds))
+    Some((
+        grown(&in_half, |counts| counts.offered) as f64 / seconds,
+        grown(&in_half, |counts| counts.let_through) as f64 / seconds,
+    ))
 }
 
 /// When the number of MAC addresses told first reached what it is at the end.
@@ -305,6 +325,7 @@ mod tests {
     fn counted(values: &[(u64, u64, u64)]) -> Vec<(Duration, Counts)> {
         let counts = |&(frames, let_through, resolved): &(u64, u64, u64)| Counts {
             frames,
+            offered: frames,
             let_through,
             resolved,
         };

@@ -15,11 +15,11 @@ pub(crate) const FOUND_MIN: f64 = 0.99;
 pub(crate) struct Once {
     pub(crate) cost: Cost,
     pub(crate) verdict: Verdict,
-    /// Frames that the world received, but for those that ask for MAC addresses.
+    /// Probes that came to the network's end: without those lost on the way.
     pub(crate) frames: u64,
     /// Of those.
     pub(crate) pace: Option<Pace>,
-    /// Frames a second in the second half: sent, and let through.
+    /// Packets a second in the second half: sent to the policer, and let through.
     pub(crate) settled: Option<(f64, f64)>,
     /// When the last MAC address that was asked for was answered, in seconds since the start; how many there were.
     pub(crate) resolved: Option<(f64, u64)>,
@@ -186,6 +186,10 @@ fn speed(name: &str, goal: f64, sonde: &Row, others: &[Row]) -> Option<Vec<Fact>
             other.probes, sonde.probes
         ));
     }
+    if !enough && other.share()?.median == 0.0 {
+        facts.push(plain("no other scanner found anything".to_owned()));
+        return Some(facts);
+    }
     if !enough {
         let share = share_words(other.share()?.median);
         than.push_str(&format!(" (which finds {share}; no other finds 99 %)"));
@@ -261,7 +265,8 @@ fn loss(share: f64, sonde: &Row) -> Option<Vec<Fact>> {
         "found in the worst round: {} (goal: 99.99 %)",
         share_words(found)
     );
-    let frames = sonde.spread(|once| once.frames as f64)?.median;
+    let arrived = sonde.spread(|once| once.frames as f64)?.median;
+    let frames = arrived / (1.0 - share);
     let due = sonde.truth.frames_due(sonde.passes, share);
     let asked = sonde.truth.all as f64;
     let extra = format!(

@@ -66,8 +66,8 @@ pub(crate) fn markdown(setup: &Setup, outcomes: &[Outcome]) -> String {
 const METHOD: &str = "\
 Every run gets a new network: a veth pair whose far end answers from the kernel (XDP) as a stated function says, so that \
 the whole truth is known and every report is checked against it. Wall time is that of the whole command, from its start to \
-its exit; zmap and masscan wait one second at the end, Sonde has its defaults. Frames are counted by the network, \
-but for ARP and neighbor discovery; frames a second are over the time in which they came. Processor \
+its exit; zmap and masscan wait one second at the end, Sonde has its defaults. Frames are the probes that the network \
+counted; frames a second are over the time in which they came. Processor \
 time is what the command and whatever it started took, in user space and in the kernel, and what the kernel's receiving threads took \
 meanwhile; the network answers in the time of whoever sends to it, so each scanner also pays for its answers. Memory \
 is the highest resident set of one process. zmap's and masscan's rates were tried beforehand: the \
@@ -223,7 +223,7 @@ mod tests {
                 ..cost
             },
             complaint: None,
-            ..once.clone()
+            ..once
         };
         let row = Row {
             tool: Tool::Sonde,
@@ -244,7 +244,7 @@ mod tests {
             label: String::new(),
             runs: Vec::new(),
             unable: Some("can't tag".to_owned()),
-            ..row.clone()
+            ..row
         };
         let fact = |text: &str, reached, ratio: Option<f64>| Fact {
             text: text.to_owned(),

@@ -70,8 +70,8 @@ impl Cost {
     }
 }
 
-/// Runs `words` with its output going to `log`; calls `during` again and again with the time since the start, and
-/// once after the end.
+/// Runs `words` with its output going to `log`; calls `during` again and again with the time of the start, and once
+/// after the end.
 ///
 /// # Errors
 /// When it can't be started or measured.
@@ -79,7 +79,7 @@ pub(crate) fn run(
     words: &[OsString],
     limits: Limits,
     log: &Path,
-    mut during: impl FnMut(Duration),
+    mut during: impl FnMut(Instant),
 ) -> anyhow::Result<Cost> {
     let softirq_before = softirq_time();
     let mut between = Command::new(std::env::current_exe()?)
@@ -98,7 +98,7 @@ pub(crate) fn run(
     let started = Instant::now();
     let mut tick = Duration::ZERO;
     loop {
-        during(started.elapsed());
+        during(started);
         tick = (tick + TICK).max(started.elapsed());
         if readable(&said, tick.saturating_sub(started.elapsed()))? {
             break;
@@ -106,7 +106,7 @@ pub(crate) fn run(
     }
     let mut text = String::new();
     said.read_to_string(&mut text)?;
-    during(started.elapsed());
+    during(started);
     let status = between.wait()?;
     ensure!(status.success(), "the process that measures failed");
     let cost: Cost = serde_json::from_str(&text).context("what it measured can't be read")?;

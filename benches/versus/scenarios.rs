@@ -89,18 +89,31 @@ pub(crate) const LOSS: f64 = 0.05;
 /// All scenarios, whole or `quick`: the same on worlds that take a moment.
 pub(crate) fn all(quick: bool) -> Vec<Scenario> {
     let size = |whole: u32, small: u32| if quick { small } else { whole };
-    vec![
-        sweep(size(1 << 20, 1 << 12), quick),
-        ports(size(256, 4), if quick { 1024 } else { u16::MAX }, quick),
+    let mut all = vec![
+        sweep(size(1 << 20, 1 << 12)),
+        ports(size(256, 4), if quick { 1024 } else { u16::MAX }),
         host(if quick { 2048 } else { u16::MAX }),
         trunk(if quick { 16 } else { VLANS }, size(256, 16)),
-        lossy(size(1 << 20, 1 << 12), quick),
+        lossy(size(1 << 20, 1 << 12)),
         rates(quick),
-        six(size(1 << 16, 1 << 8), quick),
-        policed(size(1 << 22, 1 << 17), quick),
+        six(size(1 << 16, 1 << 8)),
+        policed(size(1 << 22, 1 << 17)),
         sending(size(1 << 23, 1 << 14)),
-        memory(if quick { "1s" } else { "5s" }),
-    ]
+        memory(quick),
+    ];
+    if quick {
+        for scenario in &mut all {
+            // Each of the others once, without trying: that takes some seconds as it is.
+            let entries = &mut scenario.entries;
+            entries.retain(|entry| scenario.name == "sweep" || entry.tool == Tool::Sonde);
+            for entry in entries {
+                if let Choice::Tried(settings, _) = &entry.choice {
+                    entry.choice = Choice::Fixed(settings[1]);
+                }
+            }
+        }
+    }
+    all
 }
 
 fn entry(tool: Tool, world: Kind, plan: &Plan, choice: Choice) -> Entry {
@@ -120,37 +133,24 @@ fn fast(tool: Tool, world: Kind, plan: &Plan) -> Entry {
 }
 
 /// zmap's settings that were worth trying, from the slowest.
-fn zmap(world: Kind, plan: &Plan, quick: bool) -> Entry {
+fn zmap(world: Kind, plan: &Plan) -> Entry {
     let two = Setting {
         threads: 2,
         ..Setting::MAX
     };
     let rates = [200_000, 260_000, 350_000, 500_000].map(Setting::rate);
     let tried = rates.into_iter().chain([Setting::MAX, two]).collect();
-    entry(Tool::Zmap, world, plan, tried_or_quick(tried, None, quick))
+    entry(Tool::Zmap, world, plan, Choice::Tried(tried, None))
 }
 
 /// masscan's.
-fn masscan(world: Kind, plan: &Plan, part: Option<Plan>, quick: bool) -> Entry {
+fn masscan(world: Kind, plan: &Plan, part: Option<Plan>) -> Entry {
     let rates = [60_000, 90_000, 130_000, 200_000, 300_000].map(Setting::rate);
     let tried = rates.into_iter().chain([Setting::MAX]).collect();
-    entry(
-        Tool::Masscan,
-        world,
-        plan,
-        tried_or_quick(tried, part, quick),
-    )
+    entry(Tool::Masscan, world, plan, Choice::Tried(tried, part))
 }
 
-fn tried_or_quick(tried: Vec<Setting>, part: Option<Plan>, quick: bool) -> Choice {
-    if quick {
-        Choice::Fixed(tried[1])
-    } else {
-        Choice::Tried(tried, part)
-    }
-}
-
-fn sweep(hosts: u32, quick: bool) -> Scenario {
+fn sweep(hosts: u32) -> Scenario {
     let plan = Plan::network(FIRST, hosts, 80..=80);
     // It would take minutes for all of them.
     let part = Plan::network(FIRST, hosts.min(1 << 14), 80..=80);
@@ -159,15 +159,15 @@ fn sweep(hosts: u32, quick: bool) -> Scenario {
         title: format!("{hosts} hosts, one port, every host answers"),
         entries: vec![
             fast(Tool::Sonde, Kind::Sweep, &plan),
-            zmap(Kind::Sweep, &plan, quick),
-            masscan(Kind::Sweep, &plan, None, quick),
+            zmap(Kind::Sweep, &plan),
+            masscan(Kind::Sweep, &plan, None),
             fast(Tool::Nmap, Kind::Sweep, &part),
         ],
         judge: Judge::Speed { goal: 8.0 },
     }
 }
 
-fn ports(hosts: u32, last: u16, quick: bool) -> Scenario {
+fn ports(hosts: u32, last: u16) -> Scenario {
     let plan = Plan::network(FIRST, hosts, 1..=last);
     let part = Plan::network(FIRST, hosts.min(16), 1..=last);
     Scenario {
@@ -175,8 +175,8 @@ fn ports(hosts: u32, last: u16, quick: bool) -> Scenario {
         title: format!("{hosts} hosts, ports 1 to {last}, every port answers"),
         entries: vec![
             fast(Tool::Sonde, Kind::Ports, &plan),
-            zmap(Kind::Ports, &plan, quick),
-            masscan(Kind::Ports, &plan, Some(part), quick),
+            zmap(Kind::Ports, &plan),
+            masscan(Kind::Ports, &plan, Some(part)),
         ],
         judge: Judge::Speed { goal: 15.0 },
     }
@@ -238,21 +238,21 @@ fn trunk(vlans: u16, hosts: u32) -> Scenario {
     }
 }
 
-fn lossy(hosts: u32, quick: bool) -> Scenario {
+fn lossy(hosts: u32) -> Scenario {
     let plan = Plan::network(FIRST, hosts, 80..=80);
     let world = Kind::Lossy(LOSS);
     let rate = |tool, rate| entry(tool, world, &plan, Choice::Fixed(Setting::rate(rate)));
-    let mut entries = vec![fast(Tool::Sonde, world, &plan)];
-    if !quick {
-        entries.extend([rate(Tool::Zmap, 260_000), rate(Tool::Masscan, 90_000)]);
-    }
     Scenario {
         name: "loss",
         title: format!(
             "{hosts} hosts, one port; {} % of the frames lost each way",
             LOSS * 100.0
         ),
-        entries,
+        entries: vec![
+            fast(Tool::Sonde, world, &plan),
+            rate(Tool::Zmap, 260_000),
+            rate(Tool::Masscan, 90_000),
+        ],
         judge: Judge::Loss { share: LOSS },
     }
 }
@@ -289,7 +289,7 @@ fn rates(quick: bool) -> Scenario {
     }
 }
 
-fn six(hosts: u32, quick: bool) -> Scenario {
+fn six(hosts: u32) -> Scenario {
     // Every 257th address: a list, not a range.
     let blocks = (0..hosts).map(|host| Block {
         vlan: 0,
@@ -302,28 +302,23 @@ fn six(hosts: u32, quick: bool) -> Scenario {
         title: format!("a list of {hosts} IPv6 hosts, one port"),
         entries: vec![
             fast(Tool::Sonde, Kind::Six, &plan),
-            masscan(Kind::Six, &plan, None, quick),
+            masscan(Kind::Six, &plan, None),
         ],
         judge: Judge::Speed { goal: 1.0 },
     }
 }
 
-fn policed(hosts: u32, quick: bool) -> Scenario {
+fn policed(hosts: u32) -> Scenario {
     let plan = Plan::network(FIRST, hosts, 80..=80);
     let world = Kind::Policed(POLICED);
-    let mut entries = vec![fast(Tool::Sonde, world, &plan)];
-    if !quick {
-        entries.extend([
-            fast(Tool::Zmap, world, &plan),
-            fast(Tool::Masscan, world, &plan),
-        ]);
-    }
     Scenario {
         name: "policed",
         title: format!(
             "{hosts} hosts behind a policer of {POLICED} frames a second, no ceiling asked"
         ),
-        entries,
+        entries: [Tool::Sonde, Tool::Zmap, Tool::Masscan]
+            .map(|tool| fast(tool, world, &plan))
+            .to_vec(),
         judge: Judge::Policer { rate: POLICED },
     }
 }
@@ -342,18 +337,19 @@ fn sending(hosts: u32) -> Scenario {
     }
 }
 
-fn memory(time: &'static str) -> Scenario {
+fn memory(quick: bool) -> Scenario {
     // 2^24 addresses times 2^8 ports.
     let plan = Plan::network(FIRST, 1 << 24, 1..=256);
-    let with: &'static [&'static str] = if time == "1s" {
-        &["--max-time", "1s"]
+    let (with, without): (&[_], &[_]) = if quick {
+        (
+            &["--max-time", "1s"],
+            &["--max-time", "1s", "--passes", "1"],
+        )
     } else {
-        &["--max-time", "5s"]
-    };
-    let without: &'static [&'static str] = if time == "1s" {
-        &["--max-time", "1s", "--passes", "1"]
-    } else {
-        &["--max-time", "5s", "--passes", "1"]
+        (
+            &["--max-time", "5s"],
+            &["--max-time", "5s", "--passes", "1"],
+        )
     };
     let one = |label: &str, sonde| Entry {
         label: label.to_owned(),
@@ -423,7 +419,11 @@ mod tests {
         {
             for entry in &scenario.entries {
                 assert!(entry.plan.probes() <= 1 << 17, "{}", scenario.name);
-                assert!(matches!(entry.choice, Choice::Fixed(_)) || scenario.name == "host");
+                assert!(
+                    matches!(entry.choice, Choice::Fixed(_)),
+                    "{}",
+                    scenario.name
+                );
             }
         }
     }

@@ -72,13 +72,7 @@ pub(crate) fn pace(readings: &[Reading]) -> Option<Pace> {
     })
 }
 
-/// The rate of the second half of the time in which the counter moved: when what adapts has adapted.
-pub(crate) fn settled(readings: &[Reading]) -> Option<f64> {
-    let half = second_half(readings)?;
-    rate(half.first()?, half.last()?)
-}
-
-/// The readings of the second half of the time in which the counter moved.
+/// The readings of the second half of the time in which the counter moved: when what adapts has adapted.
 pub(crate) fn second_half(readings: &[Reading]) -> Option<&[Reading]> {
     let (start, end) = (readings.first()?.count, readings.last()?.count);
     let first = readings.iter().position(|reading| reading.count > start)?;
@@ -150,7 +144,9 @@ mod tests {
             count += if tick < 90 { 50 } else { 10 };
             count
         });
-        let rate = settled(&readings(counts)).unwrap();
+        let readings = readings(counts);
+        let half = second_half(&readings).unwrap();
+        let rate = rate(&half[0], half.last().unwrap()).unwrap();
         assert!((rate - 1000.0).abs() < 1e-6, "{rate}");
     }
 
@@ -160,6 +156,6 @@ mod tests {
         assert_eq!(pace(&readings([5, 5, 5])), None);
         assert_eq!(pace(&readings([0, 9])), None);
         assert_eq!(pace(&readings([0, 5, 9])), None);
-        assert_eq!(settled(&readings([0, 0])), None);
+        assert_eq!(second_half(&readings([0, 0])), None);
     }
 }

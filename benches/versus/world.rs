@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use sonde_lab::Namespace;
@@ -30,9 +31,11 @@ const OUR_MAC: MacAddr = MacAddr([2, b'S', b'V', 0, 0, 2]);
 /// What a network counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
-    /// Frames received, but for those that ask for MAC addresses.
+    /// Probes received, but for those lost on the way.
     pub(crate) frames: u64,
-    /// Those that a policer let through; all where there is none.
+    /// IP packets that came to the policer.
+    pub(crate) offered: u64,
+    /// Those that it let through; all where there is none.
     pub(crate) let_through: u64,
     /// MAC addresses that were asked for and told.
     pub(crate) resolved: u64,
@@ -40,8 +43,8 @@ pub(crate) struct Counts {
 
 /// A network that is up until it is dropped.
 pub(crate) enum World {
-    Lab(Box<WorldSpec>, Box<XdpWorld>),
-    Host(Host),
+    Lab(Box<WorldSpec>, Box<XdpWorld>, Chatter),
+    Host(Host, Chatter),
 }
 
 impl World {
@@ -51,11 +54,14 @@ impl World {
     /// When something is missing, or this process may not.
     pub(crate) fn start(kind: Kind, queues: u32) -> anyhow::Result<Self> {
         if kind == Kind::Host {
-            return Ok(Self::Host(Host::start()?));
+            let host = Host::start()?;
+            let chatter = Chatter::start(&host.far, Ipv4Addr::from(HOST), "host0")?;
+            return Ok(Self::Host(host, chatter));
         }
         let spec = Box::new(spec(kind)?);
         let world = XdpWorld::start_with_queues(&spec, queues)?;
-        Ok(Self::Lab(spec, Box::new(world)))
+        let chatter = Chatter::start(world.far(), Ipv4Addr::new(203, 0, 113, 1), "far0")?;
+        Ok(Self::Lab(spec, Box::new(world), chatter))
     }
 
     /// The scanners' interface.
@@ -68,15 +74,15 @@ impl World {
         match self {
             Self::Lab(..) if six => IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, 3]),
             Self::Lab(..) => IpAddr::from([172, 16, 0, 3]),
-            Self::Host(_) => IpAddr::from([198, 51, 100, 3]),
+            Self::Host(..) => IpAddr::from([198, 51, 100, 3]),
         }
     }
 
     /// Where frames to the untagged targets go.
     pub(crate) fn next_hop(&self, six: bool) -> MacAddr {
         match self {
-            Self::Lab(spec, _) => spec.gateway_mac(None, six).unwrap_or(MacAddr([0; 6])),
-            Self::Host(_) => HOST_MAC,
+            Self::Lab(spec, ..) => spec.gateway_mac(None, six).unwrap_or(MacAddr([0; 6])),
+            Self::Host(..) => HOST_MAC,
         }
     }
 
@@ -85,7 +91,7 @@ impl World {
     /// # Errors
     /// When it can't be written.
     pub(crate) fn trunk_file(&self, folder: &Path) -> io::Result<Option<PathBuf>> {
-        let Self::Lab(spec, _) = self else {
+        let Self::Lab(spec, ..) = self else {
             return Ok(None);
         };
         let text: String = spec
@@ -106,29 +112,32 @@ impl World {
     /// When the namespace can't be entered.
     pub(crate) fn visit<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
         match self {
-            Self::Lab(_, world) => world.visit(work),
-            Self::Host(host) => host.near.visit(work),
+            Self::Lab(_, world, _) => world.visit(work),
+            Self::Host(host, _) => host.near.visit(work),
         }
     }
 
     /// What it counted so far; call it where the scanners stand.
     pub(crate) fn counts(&self) -> Counts {
         match self {
-            Self::Lab(_, world) => {
+            Self::Lab(_, world, _) => {
                 let counted = world.counters().unwrap_or_default();
                 Counts {
-                    frames: counted.received - counted.received_arp - counted.received_ndp,
+                    // What was policed was not looked at.
+                    frames: counted.received_syn + counted.policed,
+                    offered: counted.let_through + counted.policed,
                     let_through: counted.let_through,
                     resolved: counted.answered_arp + counted.answered_ndp,
                 }
             }
-            Self::Host(_) => {
+            Self::Host(..) => {
                 let sent = fs::read_to_string("/proc/thread-self/net/dev")
                     .ok()
                     .and_then(|text| transmitted(&text, NEAR))
                     .unwrap_or_default();
                 Counts {
                     frames: sent,
+                    offered: sent,
                     let_through: sent,
                     resolved: 0,
                 }
@@ -137,8 +146,11 @@ impl World {
     }
 }
 
+/// Says what is at an endpoint.
+pub(crate) type StateOf = Box<dyn Fn(&Endpoint) -> State>;
+
 /// What is there, for the truth.
-pub(crate) fn state(kind: Kind) -> anyhow::Result<Box<dyn Fn(&Endpoint) -> State>> {
+pub(crate) fn state(kind: Kind) -> anyhow::Result<StateOf> {
     if kind == Kind::Host {
         return Ok(Box::new(|at| match at.port {
             _ if at.ip != IpAddr::from(HOST) => State::Silent,
@@ -237,9 +249,58 @@ fn transmitted(text: &str, interface: &str) -> Option<u64> {
     counters.split_whitespace().nth(9)?.parse().ok()
 }
 
+/// What every network has: somebody who broadcasts now and then. masscan does not notice that its time is up until
+/// it receives something.
+pub(crate) struct Chatter {
+    stop: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Between two broadcasts.
+const CHATTER_INTERVAL: Duration = Duration::from_millis(100);
+
+impl Chatter {
+    /// Broadcasts from the far end, which gets this address if it has none.
+    fn start(far: &Namespace, address: Ipv4Addr, interface: &str) -> anyhow::Result<Self> {
+        let [a, b, c, _] = address.octets();
+        let socket = far.visit(|| -> anyhow::Result<UdpSocket> {
+            if address != Ipv4Addr::from(HOST) {
+                ip(&format!("address add {address}/24 dev {interface}"))?;
+            }
+            let socket = UdpSocket::bind((address, 0))?;
+            socket.set_broadcast(true)?;
+            // The discard service (RFC 863).
+            socket.connect((Ipv4Addr::new(a, b, c, 255), 9))?;
+            Ok(socket)
+        })??;
+        let (stop, stopped) = mpsc::channel();
+        let thread = std::thread::Builder::new().name("chatter".into());
+        let thread = thread.spawn(move || {
+            while stopped.recv_timeout(CHATTER_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                // One that is lost is followed by the next.
+                let _ = socket.send(b".");
+            }
+        })?;
+        Ok(Self {
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Chatter {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
 /// A host with the kernel's own TCP, on link, with some listening ports.
 pub(crate) struct Host {
     near: Namespace,
+    far: Namespace,
     /// Closing it ends the thread, which holds the host's namespace and its listeners.
     alive: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -247,23 +308,24 @@ pub(crate) struct Host {
 
 impl Host {
     fn start() -> anyhow::Result<Self> {
-        let (near_tx, near_rx) = mpsc::channel();
+        let (up_tx, up_rx) = mpsc::channel();
         let (alive, ended) = mpsc::channel::<()>();
         let thread = std::thread::Builder::new().name("host".into());
         let thread = thread.spawn(move || {
-            let up = bring_up();
-            let (near, listeners) = match up {
-                Ok((near, listeners)) => (Ok(near), listeners),
+            let (namespaces, listeners) = match bring_up() {
+                Ok((near, far, listeners)) => (Ok((near, far)), listeners),
                 Err(error) => (Err(error), Vec::new()),
             };
             // When nobody waits for it, nobody needs it.
-            let _ = near_tx.send(near);
+            let _ = up_tx.send(namespaces);
             let _ = ended.recv();
             drop(listeners);
         })?;
-        let near = near_rx.recv().context("the host's thread ended")?;
+        let up = up_rx.recv().context("the host's thread ended")?;
+        let (near, far) = up.context("the host with the kernel's own TCP did not start")?;
         Ok(Self {
-            near: near.context("the host with the kernel's own TCP did not start")?,
+            near,
+            far,
             alive: Some(alive),
             thread: Some(thread),
         })
@@ -281,15 +343,17 @@ impl Drop for Host {
 }
 
 /// On a thread of its own: ends in the host's namespace, with everything up.
-fn bring_up() -> anyhow::Result<(Namespace, Vec<TcpListener>)> {
+fn bring_up() -> anyhow::Result<(Namespace, Namespace, Vec<TcpListener>)> {
     let near = Namespace::unshare()?;
+    // Frames are counted by the interface: the kernel must send none of its own.
+    fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1")?;
     let our = OUR_MAC;
     ip(&format!(
         "link add {NEAR} address {our} type veth peer name host0 address {HOST_MAC}"
     ))?;
     ip(&format!("address add 198.51.100.2/24 dev {NEAR}"))?;
     turn_off_offloads(NEAR)?;
-    let _host = Namespace::unshare()?;
+    let far = Namespace::unshare()?;
     // This thread is in the host's namespace; ip(8) takes a process or a thread for the namespace it is in.
     let tid = rustix::thread::gettid().as_raw_nonzero();
     near.visit(|| -> anyhow::Result<()> {
@@ -307,7 +371,7 @@ fn bring_up() -> anyhow::Result<(Namespace, Vec<TcpListener>)> {
     ))?;
     let listeners = LISTENING.map(|port| TcpListener::bind((host, port)));
     let listeners = listeners.into_iter().collect::<Result<_, _>>()?;
-    Ok((near, listeners))
+    Ok((near, far, listeners))
 }
 
 fn ip(arguments: &str) -> anyhow::Result<()> {

@@ -4,7 +4,7 @@
 //! ```text
 //!   poll_transmit ─▶ Exchange::transmit ─▶ handle_transmitted
 //!   Exchange::receive ─▶ handle_frame / handle_reply
-//!   poll_event ─▶ Observation ─▶ Writer           ticks: progress, checkpoint
+//!   poll_event ─▶ Writer ─▶ Observation           ticks: progress, checkpoint
 //! ```
 
 use std::io;
@@ -12,14 +12,14 @@ use std::time::Duration;
 
 use sonde_core::checkpoint::Checkpoint;
 use sonde_core::observation::{Observation, Progress, ScanHeader, Summary};
-use sonde_core::sweep::Sweep;
+use sonde_core::sweep::{Event, Sweep};
 use sonde_core::time::Instant;
 
 use crate::clock::Clock;
 use crate::exchange::{Exchange, Next};
 use crate::observe;
 use crate::stop::{Stop, Urgency};
-use crate::writer::{Gone, Writer};
+use crate::writer::{FINDINGS_MAX, Gone, Writer};
 
 /// Between two progress lines.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
@@ -92,6 +92,7 @@ impl Driver<'_> {
     fn turn(&self, sweep: &mut Sweep, exchange: &mut dyn Exchange) -> Result<End, Broken> {
         let mut end = End::Complete;
         let mut ticks = Ticks::new(self.clock.now());
+        let mut findings = Vec::with_capacity(FINDINGS_MAX);
         loop {
             let now = self.clock.now();
             if sweep.poll_timeout().is_some_and(|due| due <= now) {
@@ -108,7 +109,7 @@ impl Driver<'_> {
             exchange
                 .receive(&self.clock, sweep, wait)
                 .map_err(Broken::Link)?;
-            self.hand_over(sweep)?;
+            self.hand_over(sweep, &mut findings)?;
             self.writer.send_capture(exchange.captured(), false)?;
             if sweep.is_done() {
                 break;
@@ -127,7 +128,7 @@ impl Driver<'_> {
                 }
             }
         }
-        self.hand_over(sweep)?;
+        self.hand_over(sweep, &mut findings)?;
         self.writer.send_capture(exchange.captured(), true)?;
         Ok(end)
     }
@@ -146,17 +147,28 @@ impl Driver<'_> {
 
     /// Until the sweep wants something again, or the next tick.
     fn wait(&self, sweep: &Sweep, tick: Instant) -> Duration {
+        if sweep.is_done() {
+            return Duration::ZERO;
+        }
         let now = self.clock.now();
         let due = sweep.poll_timeout().map_or(tick, |due| due.min(tick));
         due.saturating_since(now).clamp(WAIT_MIN, WAIT_MAX)
     }
 
-    fn hand_over(&self, sweep: &mut Sweep) -> Result<(), Broken> {
+    /// Hands over what the sweep has learnt; `findings` is empty before and after.
+    fn hand_over(&self, sweep: &mut Sweep, findings: &mut Vec<Event>) -> Result<(), Broken> {
+        let Some(first) = sweep.poll_event() else {
+            return Ok(());
+        };
+        let now = self.clock.now();
+        findings.push(first);
         while let Some(event) = sweep.poll_event() {
-            if let Some(observation) = observe::observation(&self.clock, self.clock.now(), event) {
-                self.writer.send(observation)?;
+            if findings.len() == FINDINGS_MAX {
+                self.writer.send_findings(now, findings)?;
             }
+            findings.push(event);
         }
+        self.writer.send_findings(now, findings)?;
         Ok(())
     }
 

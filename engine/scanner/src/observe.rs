@@ -6,13 +6,10 @@ use sonde_core::observation::{
     HostObservation, HostState, LeakObservation, Observation, PortObservation, Progress, Summary,
 };
 use sonde_core::sweep::{Event, Sweep};
-use sonde_core::time::Instant;
+use time::OffsetDateTime;
 
-use crate::clock::Clock;
-
-/// The line an event is reported by; `None` for what is no result.
-pub(crate) fn observation(clock: &Clock, now: Instant, event: Event) -> Option<Observation> {
-    let time = clock.wall(now);
+/// The line an event of this wall-clock time is reported by; `None` for what is no result.
+pub(crate) fn observation(time: OffsetDateTime, event: Event) -> Option<Observation> {
     Some(match event {
         Event::Host {
             vlan,

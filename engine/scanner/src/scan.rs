@@ -229,7 +229,7 @@ impl Scan {
             }
             OpenLink::Connect(link) => Box::new(AttemptExchange::new(*link)),
         };
-        let writer = Writer::start(sink).map_err(ScanError::Thread)?;
+        let writer = Writer::start(sink, clock).map_err(ScanError::Thread)?;
         let id = Uuid::now_v7().to_string();
         let header = ScanHeader {
             version: OBSERVATION_VERSION,

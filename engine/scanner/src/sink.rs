@@ -9,7 +9,7 @@ use sonde_core::request::ScanRequest;
 
 use crate::checkpoint::{CheckpointFile, OutputMark};
 use crate::output::{OutputError, OutputSpec, Outputs};
-use crate::report::write_line;
+use crate::report::LineWriter;
 pub use crate::writer::Sink;
 
 /// Results to outputs, checkpoints to a file, progress to a display.
@@ -93,18 +93,19 @@ impl Sink for FileSink {
 }
 
 /// Every line to one writer, progress and checkpoints too.
-pub struct LineSink<W: Write>(io::BufWriter<W>);
+pub struct LineSink<W: Write>(io::BufWriter<W>, LineWriter);
 
 impl<W: Write> LineSink<W> {
     /// A sink that writes to `writer`.
     pub fn new(writer: W) -> Self {
-        Self(io::BufWriter::with_capacity(64 << 10, writer))
+        let out = io::BufWriter::with_capacity(64 << 10, writer);
+        Self(out, LineWriter::default())
     }
 }
 
 impl<W: Write + Send> Sink for LineSink<W> {
     fn observation(&mut self, observation: &Observation) -> io::Result<()> {
-        write_line(&mut self.0, observation)
+        self.1.write(&mut self.0, observation)
     }
 
     fn captures(&self) -> bool {

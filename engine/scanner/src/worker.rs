@@ -13,7 +13,7 @@ use sonde_core::observation::{Observation, WorkerError};
 use sonde_core::policy::Policy;
 use sonde_core::request::ScanRequest;
 
-use crate::report::write_line;
+use crate::report::LineWriter;
 use crate::scan::{End, Options, Scan, ScanError};
 use crate::sink::LineSink;
 use crate::stop::Stop;
@@ -125,7 +125,9 @@ fn last_line(error: &dyn std::error::Error, refused: bool, mut output: impl Writ
     let message = chain(error);
     let line = Observation::Error(WorkerError { message, refused });
     // Whoever would have read it may be gone: then nobody is left to be told.
-    let _ = write_line(&mut output, &line).and_then(|()| output.flush());
+    let _ = LineWriter::default()
+        .write(&mut output, &line)
+        .and_then(|()| output.flush());
 }
 
 fn prepare(config: Option<&Path>, input: &mut impl BufRead) -> Result<Scan, WorkError> {

@@ -7,13 +7,20 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use sonde_core::observation::Observation;
+use sonde_core::sweep::Event;
+use sonde_core::time::Instant;
 
-/// Observations that may wait to be written; a few MB at most.
-const QUEUE_MAX: usize = 16_384;
+use crate::clock::Clock;
+use crate::observe;
+
+/// Findings handed over at once, at most: what one turn of the loop learns at full speed.
+pub(crate) const FINDINGS_MAX: usize = 1024;
+/// Lines and lots of findings that may wait to be written; some 12 MB at most.
+const QUEUE_MAX: usize = 128;
 /// Longest that an observation stays in our buffers.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(200);
 /// Octets of capture collected before they are handed over.
@@ -51,6 +58,8 @@ pub trait Sink: Send {
 
 enum Line {
     Observation(Box<Observation>),
+    /// What was learnt at this time, still to be put into lines: that work is the writer's.
+    Findings(Instant, Vec<Event>),
     Capture(Vec<u8>),
 }
 
@@ -58,6 +67,7 @@ enum Line {
 pub(crate) struct Writer {
     lines: Sender<Line>,
     empty: Receiver<Vec<u8>>,
+    read: Receiver<Vec<Event>>,
     thread: JoinHandle<io::Result<()>>,
     checkpoint_nanos: Arc<AtomicU64>,
 }
@@ -68,17 +78,25 @@ pub(crate) struct Gone;
 
 impl Writer {
     /// Starts the thread.
-    pub(crate) fn start(sink: Box<dyn Sink>) -> io::Result<Self> {
+    pub(crate) fn start(sink: Box<dyn Sink>, clock: Clock) -> io::Result<Self> {
         let (lines, received) = bounded(QUEUE_MAX);
         let (give_back, empty) = bounded(8);
+        let (give_back_read, read) = bounded(QUEUE_MAX);
         let checkpoint_nanos = Arc::new(AtomicU64::new(0));
-        let took = Arc::clone(&checkpoint_nanos);
+        let pen = Pen {
+            sink,
+            clock,
+            give_back,
+            give_back_read,
+            checkpoint_nanos: Arc::clone(&checkpoint_nanos),
+        };
         let thread = std::thread::Builder::new()
             .name("reports".to_owned())
-            .spawn(move || write_all(sink, &received, &give_back, &took))?;
+            .spawn(move || pen.write_all(&received))?;
         Ok(Self {
             lines,
             empty,
+            read,
             thread,
             checkpoint_nanos,
         })
@@ -88,6 +106,24 @@ impl Writer {
     pub(crate) fn send(&self, observation: Observation) -> Result<(), Gone> {
         self.lines
             .send(Line::Observation(Box::new(observation)))
+            .map_err(|_| Gone)
+    }
+
+    /// Hands over what was learnt at `now`, and leaves an empty buffer; waits while the channel is full.
+    pub(crate) fn send_findings(
+        &self,
+        now: Instant,
+        findings: &mut Vec<Event>,
+    ) -> Result<(), Gone> {
+        if findings.is_empty() {
+            return Ok(());
+        }
+        let empty = self
+            .read
+            .try_recv()
+            .unwrap_or_else(|_| Vec::with_capacity(findings.len()));
+        self.lines
+            .send(Line::Findings(now, std::mem::replace(findings, empty)))
             .map_err(|_| Gone)
     }
 
@@ -123,39 +159,63 @@ impl Writer {
     }
 }
 
-fn write_all(
-    mut sink: Box<dyn Sink>,
-    lines: &Receiver<Line>,
-    give_back: &Sender<Vec<u8>>,
-    took: &AtomicU64,
-) -> io::Result<()> {
-    let mut flushed = Instant::now();
-    let mut unflushed = false;
-    loop {
-        match lines.recv_timeout(FLUSH_INTERVAL) {
-            Ok(Line::Observation(observation)) => {
-                let begun = Instant::now();
-                sink.observation(&observation)?;
+/// What the thread writes with.
+struct Pen {
+    sink: Box<dyn Sink>,
+    clock: Clock,
+    give_back: Sender<Vec<u8>>,
+    give_back_read: Sender<Vec<Event>>,
+    checkpoint_nanos: Arc<AtomicU64>,
+}
+
+impl Pen {
+    fn write_all(mut self, lines: &Receiver<Line>) -> io::Result<()> {
+        let mut flushed = std::time::Instant::now();
+        let mut unflushed = false;
+        loop {
+            match lines.recv_timeout(FLUSH_INTERVAL) {
+                Ok(line) => {
+                    unflushed |= !matches!(line, Line::Capture(_));
+                    self.write(line)?;
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return self.sink.finish(),
+            }
+            if unflushed && flushed.elapsed() >= FLUSH_INTERVAL {
+                self.sink.flush()?;
+                flushed = std::time::Instant::now();
+                unflushed = false;
+            }
+        }
+    }
+
+    fn write(&mut self, line: Line) -> io::Result<()> {
+        match line {
+            Line::Observation(observation) => {
+                let begun = std::time::Instant::now();
+                self.sink.observation(&observation)?;
                 if matches!(*observation, Observation::Checkpoint(_)) {
                     let nanos = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
-                    took.store(nanos, Ordering::Relaxed);
+                    self.checkpoint_nanos.store(nanos, Ordering::Relaxed);
                 }
-                unflushed = true;
             }
-            Ok(Line::Capture(mut blocks)) => {
-                sink.capture(&blocks)?;
-                blocks.clear();
+            Line::Findings(at, mut findings) => {
+                let time = self.clock.wall(at);
+                for event in findings.drain(..) {
+                    if let Some(observation) = observe::observation(time, event) {
+                        self.sink.observation(&observation)?;
+                    }
+                }
                 // Full means that enough buffers are on their way back.
-                let _ = give_back.try_send(blocks);
+                let _ = self.give_back_read.try_send(findings);
             }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return sink.finish(),
+            Line::Capture(mut blocks) => {
+                self.sink.capture(&blocks)?;
+                blocks.clear();
+                let _ = self.give_back.try_send(blocks);
+            }
         }
-        if unflushed && flushed.elapsed() >= FLUSH_INTERVAL {
-            sink.flush()?;
-            flushed = Instant::now();
-            unflushed = false;
-        }
+        Ok(())
     }
 }
 
@@ -207,7 +267,11 @@ mod tests {
     #[test]
     fn everything_arrives_in_order_before_the_end() {
         let collected = Arc::new(Mutex::new(Collected::default()));
-        let writer = Writer::start(Box::new(Collect(Arc::clone(&collected), usize::MAX))).unwrap();
+        let writer = Writer::start(
+            Box::new(Collect(Arc::clone(&collected), usize::MAX)),
+            Clock::start(),
+        )
+        .unwrap();
         for line in samples::result() {
             writer.send(line).unwrap();
         }
@@ -226,7 +290,7 @@ mod tests {
     #[test]
     fn a_sink_that_fails_ends_the_scan_and_says_why() {
         let collected = Arc::new(Mutex::new(Collected::default()));
-        let writer = Writer::start(Box::new(Collect(collected, 2))).unwrap();
+        let writer = Writer::start(Box::new(Collect(collected, 2)), Clock::start()).unwrap();
         // The channel has room for the lines sent before the thread has seen the failure.
         let gone =
             (0..2 * QUEUE_MAX).any(|_| writer.send(samples::host(None, "10.0.0.9")).is_err());

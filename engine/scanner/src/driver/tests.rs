@@ -134,7 +134,7 @@ fn run(request: ScanRequest, stop: &Stop) -> (End, Vec<Observation>, u64) {
     let mut sweep = Sweep::new(Arc::clone(&plan), config, clock.now());
     let mut exchange = FrameExchange::new(ours, &plan, SOURCE_PORT, None);
     let lines = Lines::default();
-    let writer = Writer::start(Box::new(LineSink::new(lines.clone()))).unwrap();
+    let writer = Writer::start(Box::new(LineSink::new(lines.clone())), clock).unwrap();
     let header = ScanHeader {
         version: OBSERVATION_VERSION,
         id: "test".to_owned(),

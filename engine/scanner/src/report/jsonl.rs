@@ -5,11 +5,13 @@ use std::io::{self, BufWriter, Write};
 use sonde_core::observation::Observation;
 
 use super::Report;
+use super::line::LineWriter;
 
 /// Writes observations as JSON lines.
 #[derive(Debug)]
 pub struct JsonlReport<W: Write> {
     out: BufWriter<W>,
+    line: LineWriter,
 }
 
 impl<W: Write> JsonlReport<W> {
@@ -17,6 +19,7 @@ impl<W: Write> JsonlReport<W> {
     pub fn new(writer: W) -> Self {
         Self {
             out: BufWriter::with_capacity(64 << 10, writer),
+            line: LineWriter::default(),
         }
     }
 }
@@ -25,7 +28,7 @@ impl<W: Write + Send> Report for JsonlReport<W> {
     fn observation(&mut self, observation: &Observation) -> io::Result<()> {
         match observation {
             Observation::Progress(_) | Observation::Checkpoint(_) | Observation::Error(_) => Ok(()),
-            result => write_line(&mut self.out, result),
+            result => self.line.write(&mut self.out, result),
         }
     }
 
@@ -36,12 +39,6 @@ impl<W: Write + Send> Report for JsonlReport<W> {
     fn finish(&mut self) -> io::Result<()> {
         self.out.flush()
     }
-}
-
-/// Writes one observation and its newline.
-pub(crate) fn write_line(out: &mut impl Write, observation: &Observation) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, observation)?;
-    out.write_all(b"\n")
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 mod csv;
 mod grouped;
 mod jsonl;
+mod line;
 mod nmap_xml;
 pub mod pcapng;
 mod table;
@@ -18,7 +19,7 @@ use sonde_core::observation::Observation;
 
 pub use self::csv::CsvReport;
 pub use self::jsonl::JsonlReport;
-pub(crate) use self::jsonl::write_line;
+pub(crate) use self::line::LineWriter;
 pub use self::nmap_xml::NmapXmlReport;
 pub use self::table::TableReport;
 

@@ -55,7 +55,12 @@ pub struct LcdprocFront {
     /// The screen a new connection begins with.
     screen: Option<Screen>,
     trouble: Option<String>,
+    /// What LCDd refused, told once.
+    refused: Vec<String>,
 }
+
+/// So many different refusals are told; LCDd knows fewer.
+const REFUSALS_MAX: usize = 16;
 
 #[derive(Debug)]
 enum Link {
@@ -80,6 +85,7 @@ impl LcdprocFront {
             wait: WAIT_MIN,
             screen: None,
             trouble: None,
+            refused: Vec::new(),
         }
     }
 
@@ -133,6 +139,13 @@ impl LcdprocFront {
             let server = &self.options.server;
             eprintln!("no display at {server}: {text}; trying again until there is one");
             self.trouble = Some(text);
+        }
+    }
+
+    fn tell_refusal(&mut self, why: String) {
+        if self.refused.len() < REFUSALS_MAX && !self.refused.contains(&why) {
+            eprintln!("the display at {}: {why}", self.options.server);
+            self.refused.push(why);
         }
     }
 
@@ -210,9 +223,7 @@ impl Front for LcdprocFront {
                             self.trouble = None;
                         }
                         Heard::Key(name) => events.extend(self.keypad.handle_key(&name, now)),
-                        Heard::Refused(why) => {
-                            eprintln!("the display at {}: {why}", self.options.server);
-                        }
+                        Heard::Refused(why) => self.tell_refusal(why),
                     }
                 }
             }
@@ -245,4 +256,110 @@ fn reach(server: &str) -> std::io::Result<TcpStream> {
         }
     }
     Err(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::net::TcpListener;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::event::{Key, Press};
+
+    const LIMIT: Duration = Duration::from_secs(20);
+    const CONNECT: &str =
+        "connect LCDproc 0.5.9 protocol 0.3 lcd wid 20 hgt 4 cellwid 5 cellhgt 8\n";
+
+    fn front(listener: &TcpListener) -> LcdprocFront {
+        LcdprocFront::new(Options {
+            server: listener.local_addr().unwrap().to_string(),
+            keys: KeyMap::of_panel(5).unwrap(),
+            icons: true,
+            outputs: None,
+        })
+    }
+
+    /// Polls until `done`; all events and the last geometry told.
+    fn drive(
+        front: &mut LcdprocFront,
+        started: Instant,
+        mut done: impl FnMut(&LcdprocFront, &[Event], Option<Geometry>) -> bool,
+    ) -> Vec<Event> {
+        let (mut events, mut geometry) = (Vec::new(), None);
+        while !done(front, &events, geometry) {
+            assert!(started.elapsed() < LIMIT, "{front:?}");
+            events.extend(front.poll(started.elapsed(), &mut geometry));
+            std::thread::yield_now();
+        }
+        events
+    }
+
+    /// Takes commands up to the next `noop`.
+    fn batch(lcdd: &mut BufReader<TcpStream>) -> String {
+        let mut text = String::new();
+        while !text.ends_with("noop\n") {
+            assert!(lcdd.read_line(&mut text).unwrap() > 0, "{text:?}");
+        }
+        text
+    }
+
+    #[test]
+    fn a_display_that_comes_back_is_set_up_anew_with_the_screen_shown_last() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (mut front, started) = (front(&listener), Instant::now());
+        let mut screen = Screen::new(Geometry::LCD_20X4);
+        screen.write(0, 0, "VLAN 0-4094");
+        front.show(&screen, Duration::ZERO);
+        for round in 0..2 {
+            drive(&mut front, started, |front, _, _| {
+                matches!(front.link, Link::Up { .. })
+            });
+            let (stream, _) = listener.accept().unwrap();
+            let mut lcdd = BufReader::new(stream);
+            drive(
+                &mut front,
+                started,
+                |front, _, _| matches!(&front.link, Link::Up { session, .. } if session.is_waiting()),
+            );
+            let mut hello = String::new();
+            lcdd.read_line(&mut hello).unwrap();
+            assert_eq!(hello, "hello\n");
+            lcdd.get_mut().write_all(CONNECT.as_bytes()).unwrap();
+            drive(&mut front, started, |_, _, geometry| {
+                geometry == Some(Geometry::LCD_20X4)
+            });
+            let text = batch(&mut lcdd);
+            assert!(text.contains("screen_add s\n"), "round {round}: {text}");
+            assert!(text.contains("\"VLAN 0-4094         \""), "{text}");
+            lcdd.get_mut()
+                .write_all(b"noop complete\nkey Enter\n")
+                .unwrap();
+            let events = drive(&mut front, started, |_, events, _| events.len() == 2);
+            let enter = |press| Event::Key(Key::Enter, press);
+            assert_eq!(events, [enter(Press::Down), enter(Press::Up)]);
+            drop(lcdd);
+            drive(&mut front, started, |front, _, _| {
+                matches!(front.link, Link::Down)
+            });
+        }
+    }
+
+    #[test]
+    fn what_is_no_lcdd_is_left_alone_for_longer_and_longer() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (mut front, started) = (front(&listener), Instant::now());
+        for wait in [WAIT_MIN, WAIT_MIN * 2] {
+            assert_eq!(front.wait, wait);
+            drive(&mut front, started, |front, _, _| {
+                matches!(front.link, Link::Up { .. })
+            });
+            let (mut other, _) = listener.accept().unwrap();
+            other.write_all(b"220 mail.example.org\r\n").unwrap();
+            drive(&mut front, started, |front, _, _| {
+                matches!(front.link, Link::Down)
+            });
+        }
+        assert!(front.trouble.unwrap().contains("220 mail.example.org"));
+    }
 }

@@ -199,3 +199,38 @@ impl Front for TtyFront {
 fn renderer() -> Renderer {
     Renderer::new(Charset::Ascii, HELP)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::screen::Glyph;
+
+    /// Every cell, both indicators, the cursor: what the largest step from one screen to the next takes.
+    #[test]
+    fn a_full_repaint_takes_less_than_a_tenth_of_a_second() {
+        let full = |letter: &str| {
+            let mut screen = Screen::new(Geometry::LCD_16X2);
+            for row in 0..2 {
+                screen.write(row, 0, &letter.repeat(16));
+            }
+            screen
+        };
+        let mut renderer = renderer();
+        renderer.render(&full("a"));
+        let mut next = full("b");
+        next.indicate(&[Glyph::Enter, Glyph::Up]);
+        next.leds.scan = true;
+        let bytes = renderer.render(&next).len();
+        let time = time_of(bytes);
+        assert!(time < Duration::from_millis(100), "{bytes} bytes, {time:?}");
+    }
+
+    #[test]
+    fn a_device_that_is_not_there_is_looked_for_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut front = TtyFront::new(folder.path().join("console"));
+        assert_eq!(front.poll(Duration::ZERO, &mut None), []);
+        assert!(front.trouble.is_some() && front.wait_on().is_none());
+        assert_eq!(front.reopen_at, REOPEN);
+    }
+}

@@ -21,8 +21,7 @@ use super::world::{Counts, World, state};
 const ARGUMENTS_MAX: usize = 64;
 /// Of address space: more than any of them needs, less than would hurt the machine.
 const MEMORY_MAX: u64 = 16 << 30;
-/// Nobody is waited for longer than this, and what a rate of `PATIENCE_RATE` would take.
-const PATIENCE: u64 = 30;
+/// Nobody is waited for longer than the contest's patience and what this rate would take.
 const PATIENCE_RATE: u64 = 20_000;
 /// A counter that took longer to read is read again, so often at most.
 const READING_MAX: Duration = Duration::from_micros(300);
@@ -36,6 +35,8 @@ pub(crate) struct Contest {
     pub(crate) link: String,
     pub(crate) sonde: PathBuf,
     pub(crate) queues: u32,
+    /// What a command may take that has next to nothing to do.
+    pub(crate) patience: Duration,
     /// For reports, logs and lists.
     pub(crate) folder: PathBuf,
     /// The scanners that are here.
@@ -105,9 +106,9 @@ impl Contest {
         } else {
             Truth::of(entry.plan.endpoints(), state(entry.world)?)
         };
-        let setting = match &entry.choice {
-            Choice::Fixed(setting) => *setting,
-            Choice::Tried(settings, _) if unable.is_some() => settings[0],
+        let (setting, qualified) = match &entry.choice {
+            Choice::Fixed(setting) => (*setting, false),
+            Choice::Tried(settings, _) if unable.is_some() => (settings[0], false),
             Choice::Tried(settings, part) => {
                 let plan = part.as_ref().unwrap_or(&entry.plan);
                 self.try_all(entry, plan, settings, trials, say)?
@@ -119,6 +120,7 @@ impl Contest {
             setting,
             probes: entry.plan.probes(),
             truth,
+            qualified,
             runs: Vec::new(),
             unable,
             passes: passes(entry),
@@ -133,6 +135,7 @@ impl Contest {
         Ok(command.err().map(str::to_owned))
     }
 
+    /// The setting to take, and whether it found enough.
     fn try_all(
         &self,
         entry: &Entry,
@@ -140,7 +143,7 @@ impl Contest {
         settings: &[Setting],
         trials: &mut Vec<Trial>,
         say: &mut dyn FnMut(&str),
-    ) -> anyhow::Result<Setting> {
+    ) -> anyhow::Result<(Setting, bool)> {
         let truth = Truth::of(plan.endpoints(), state(entry.world)?);
         let first = trials.len();
         for &setting in settings {
@@ -176,9 +179,9 @@ impl Contest {
         // A report of an earlier run must not be taken for this one's.
         let _ = fs::remove_file(&report);
         let log = self.folder.join("log");
-        let patience = Duration::from_secs(PATIENCE + plan.probes().min(1 << 26) / PATIENCE_RATE);
+        let slowest = Duration::from_secs(plan.probes().min(1 << 26) / PATIENCE_RATE);
         let limits = Limits {
-            time: patience,
+            time: self.patience + slowest,
             memory: MEMORY_MAX,
         };
         let mut counted: Vec<(Duration, Counts)> = Vec::new();

@@ -35,6 +35,8 @@ pub(crate) struct Row {
     pub(crate) setting: Setting,
     pub(crate) probes: u64,
     pub(crate) truth: Truth,
+    /// It found enough when its setting was tried: that a round finds less is then no reason not to compare.
+    pub(crate) qualified: bool,
     /// None if it can't do it.
     pub(crate) runs: Vec<Once>,
     /// Why there are no runs.
@@ -103,12 +105,14 @@ impl Row {
     }
 }
 
-/// The setting to take of those tried: the fastest that finds enough; where none does, the one that finds most.
-pub(crate) fn choose(trials: &[Trial]) -> Option<Setting> {
+/// The setting to take of those tried: the fastest that finds enough (then true); where none does, the one that
+/// finds most.
+pub(crate) fn choose(trials: &[Trial]) -> Option<(Setting, bool)> {
     let enough = trials.iter().filter(|trial| trial.share >= FOUND_MIN);
     let fastest = enough.min_by(|a, b| a.wall_s.total_cmp(&b.wall_s));
     let most = || trials.iter().max_by(|a, b| a.share.total_cmp(&b.share));
-    Some(fastest.or_else(most)?.setting)
+    let enough = fastest.is_some();
+    Some((fastest.or_else(most)?.setting, enough))
 }
 
 /// What the rows of a scenario say. Sonde's is the first.
@@ -146,9 +150,13 @@ fn against(text: String, reached: bool) -> Fact {
     }
 }
 
-/// The best other: the fastest a probe of those that find enough; else of those that find most.
+/// The best other: the fastest a probe of those that find enough, in the rounds or when they were tried; else of
+/// those that find most.
 fn best(others: &[Row]) -> Option<(&Row, bool)> {
-    let found = |row: &&Row| row.share().is_some_and(|share| share.median >= FOUND_MIN);
+    let found = |row: &&Row| {
+        let share = row.share().map(|share| share.median);
+        share.is_some_and(|share| row.qualified || share >= FOUND_MIN)
+    };
     let time = |row: &&Row| row.wall_a_probe().unwrap_or(f64::INFINITY);
     let fastest = others.iter().filter(found);
     let fastest = fastest.min_by(|a, b| time(a).total_cmp(&time(b)));
@@ -190,9 +198,10 @@ fn speed(name: &str, goal: f64, sonde: &Row, others: &[Row]) -> Option<Vec<Fact>
         facts.push(plain("no other scanner found anything".to_owned()));
         return Some(facts);
     }
+    let share = share_words(other.share()?.median);
+    than.push_str(&format!(", which finds {share}"));
     if !enough {
-        let share = share_words(other.share()?.median);
-        than.push_str(&format!(" (which finds {share}; no other finds 99 %)"));
+        than.push_str(" (no other finds 99 %)");
     }
     let text = format!(
         "{}× as fast as {than}, the whole command from start to exit (goal: {goal}×)",
@@ -448,6 +457,7 @@ mod tests {
                 .iter()
                 .map(|&(wall, found)| once(wall, found))
                 .collect(),
+            qualified: false,
             unable: None,
             passes: 3,
         }
@@ -466,9 +476,9 @@ mod tests {
     #[test]
     fn the_fastest_that_finds_enough_is_taken() {
         let trials = [trial(1, 9.0, 1.0), trial(2, 5.0, 0.995), trial(3, 2.0, 0.5)];
-        assert_eq!(choose(&trials), Some(Setting::rate(2)));
+        assert_eq!(choose(&trials), Some((Setting::rate(2), true)));
         let none = [trial(1, 9.0, 0.9), trial(2, 5.0, 0.95), trial(3, 2.0, 0.5)];
-        assert_eq!(choose(&none), Some(Setting::rate(2)));
+        assert_eq!(choose(&none), Some((Setting::rate(2), false)));
         assert_eq!(choose(&[]), None);
     }
 
@@ -485,6 +495,24 @@ mod tests {
         let bar = facts[1].bar.as_ref().unwrap();
         assert!((bar.ratio - 10.0).abs() < 1e-9, "{bar:?}");
         assert!(bar.note.contains("zmap"));
+    }
+
+    #[test]
+    fn who_found_enough_when_tried_is_compared_though_a_round_finds_less() {
+        let sonde = row(Tool::Sonde, 1000, &[(1.0, 1000)]);
+        let tried = Row {
+            qualified: true,
+            ..row(Tool::Zmap, 1000, &[(4.0, 970)])
+        };
+        let slow = row(Tool::Nmap, 100, &[(5.0, 100)]);
+        let facts = facts("sweep", Judge::Speed { goal: 8.0 }, &[sonde, tried, slow]);
+        let bar = facts[1].bar.as_ref().unwrap();
+        assert!((bar.ratio - 4.0).abs() < 1e-9, "{bar:?}");
+        assert!(
+            facts[1].text.contains("finds 97.000 %"),
+            "{}",
+            facts[1].text
+        );
     }
 
     #[test]

@@ -34,6 +34,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Parser;
@@ -114,6 +115,7 @@ fn compare(args: &Args) -> anyhow::Result<()> {
         link: args.link.clone(),
         sonde: args.sonde.clone(),
         queues: args.queues,
+        patience: Duration::from_secs(if args.quick { 20 } else { 120 }),
         folder: folder.path().to_owned(),
         installed,
     };

@@ -236,6 +236,7 @@ mod tests {
                 answering: 100,
             },
             runs: vec![once, slow],
+            qualified: false,
             unable: None,
             passes: 3,
         };

@@ -27,7 +27,8 @@ const fn new_fault(text: &'static str) -> Fault {
 
 /// Every error a display can show, in the order in which they are looked for. A short code stands
 /// where an older check asked the same: E02 proxy, E03 its settings, E05 names, E06 HTTPS to the
-/// cloud, E07 and E08 address or gateway of LAN and WAN, E10 and E12 the interfaces themselves.
+/// cloud, E07 and E08 address or gateway of LAN and WAN, E10 and E12 the interfaces themselves, E13 the
+/// way to those who know names.
 pub const CATALOGUE: [Fault; 36] = [
     fault_of("no CARRIER on LAN interface", "E10"),
     fault_of("no CARRIER on WAN interface", "E12"),
@@ -43,8 +44,8 @@ pub const CATALOGUE: [Fault; 36] = [
     fault_of("WAN DNS can't resolve proxy", "E03"),
     fault_of("LAN DHCP lease has no gateway", "E07"),
     fault_of("WAN DHCP lease has no gateway", "E08"),
-    fault_of("LAN DNS server not reachable", "E05"),
-    fault_of("WAN DNS server not reachable", "E05"),
+    fault_of("LAN DNS server not reachable", "E13"),
+    fault_of("WAN DNS server not reachable", "E13"),
     new_fault("Duplicate LAN and WAN config"),
     new_fault("LAN and WAN same gateway"),
     new_fault("Duplicate IP detected"),

@@ -96,7 +96,7 @@ impl Form {
             self.at += 1;
             return Step::Stay;
         }
-        match self.change(wanted) {
+        match self.change(wanted, context) {
             // No tag where none was: nothing to confirm.
             Some(Change::Vlan(None)) if context.setup.settings.vlan.is_none() => Step::Quit,
             Some(change) => match self.kind.question() {
@@ -110,7 +110,7 @@ impl Form {
     }
 
     /// Every field was confirmed, and is checked again: one that changed since is not taken unseen.
-    fn change(&mut self, wanted: Wanted) -> Option<Change> {
+    fn change(&mut self, wanted: Wanted, context: &Context<'_>) -> Option<Change> {
         let values: Vec<Value> = self
             .rows
             .iter_mut()
@@ -118,7 +118,7 @@ impl Form {
             .collect::<Result<_, _>>()
             .ok()?;
         let kept = self.text().is_some_and(|text| text.is_kept());
-        self.kind.change(&values, kept)
+        self.kind.change(&values, kept, context)
     }
 }
 

@@ -79,7 +79,8 @@ impl Panel {
     /// What happened lately, as a flow that ends with the screen shown now ([`crate::flow`]). What was
     /// entered as a password is not in it.
     pub fn recording(&self) -> String {
-        self.recorder.flow(&self.screen)
+        let secret = self.stack.last().is_some_and(View::is_secret);
+        self.recorder.flow(&self.screen, secret)
     }
 
     /// Takes one event. `now` is the time since the panel's start.
@@ -87,6 +88,8 @@ impl Panel {
         let mut actions = Vec::new();
         let secret = self.stack.last().is_some_and(View::is_secret);
         self.recorder.record(&event, now, secret);
+        let tick = event == Event::Tick;
+        self.handle_time(now);
         match event {
             Event::Key(key, press) => self.handle_key(key, press, now, &mut actions),
             Event::Typed(crate::event::CLEAR) => self.handle_input(Input::Clear, now, &mut actions),
@@ -110,6 +113,9 @@ impl Panel {
         if screen != self.screen {
             self.screen = screen;
             actions.push(Action::Redraw);
+            if tick {
+                self.recorder.record_tick(now);
+            }
         }
         actions
     }

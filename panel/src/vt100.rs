@@ -53,7 +53,10 @@ impl Renderer {
         if self.shown.as_ref() == Some(&picture) {
             return Vec::new();
         }
-        out.push_str("\x1b[?25l");
+        let had_cursor = self.shown.as_ref().map(|shown| shown.cursor.is_some());
+        if picture.cursor.is_none() && had_cursor != Some(false) {
+            out.push_str("\x1b[?25l");
+        }
         if self.shown.is_none() {
             out.push_str("\x1b[2J");
         }
@@ -65,12 +68,11 @@ impl Renderer {
                 .map_or(&blank, |shown| &shown.lines[row]);
             write_differences(&mut out, row, old, line);
         }
-        match picture.cursor {
-            Some((row, column)) => {
-                out.push_str(&position(row, column));
+        if let Some((row, column)) = picture.cursor {
+            out.push_str(&position(row, column));
+            if had_cursor != Some(true) {
                 out.push_str("\x1b[?25h");
             }
-            None => out.push_str(&position(picture.lines.len(), 0)),
         }
         self.shown = Some(picture);
         out.into_bytes()
@@ -336,7 +338,7 @@ mod tests {
         renderer.render(&screen);
         assert_eq!(renderer.render(&screen), b"");
         screen.write(1, 4, "x");
-        assert_eq!(renderer.render(&screen), b"\x1b[?25l\x1b[4;7Hx\x1b[8;1H");
+        assert_eq!(renderer.render(&screen), b"\x1b[4;7Hx");
     }
 
     fn terminal_24x80() -> vt100::Parser {

@@ -102,7 +102,13 @@ impl Kind {
     }
 
     /// What the values make; `None` if they are not this form's. `kept`: the password stays.
-    pub(crate) fn change(self, values: &[Value], kept: bool) -> Option<Change> {
+    /// The router that advertised itself is no gateway set by hand: left standing, it may change.
+    pub(crate) fn change(
+        self,
+        values: &[Value],
+        kept: bool,
+        context: &Context<'_>,
+    ) -> Option<Change> {
         use Value::{Ipv4 as V4, Ipv6 as V6, Length, Nothing, Port, Text, Vlan};
         Some(match (self, values) {
             (Kind::Vlan, [Vlan(vlan)]) => Change::Vlan(*vlan),
@@ -147,7 +153,7 @@ impl Kind {
             }
             (Kind::AutoIpv6, [Nothing, Nothing, V6(gateway), V6(dns1), V6(dns2)]) => {
                 Change::LanIpv6Auto(LanIpv6Auto {
-                    gateway: *gateway,
+                    gateway: gateway.filter(|gateway| Some(*gateway) != advertised(context)),
                     dns: dns1.iter().chain(dns2).copied().collect(),
                 })
             }
@@ -275,6 +281,11 @@ fn gateway(context: &Context<'_>) -> String {
         })
 }
 
+fn advertised(context: &Context<'_>) -> Option<Ipv6Addr> {
+    let given = context.setup.in_effect.auto_ipv6.as_ref();
+    given.and_then(|given| given.gateway)
+}
+
 fn auto_rows(context: &Context<'_>) -> Vec<Row> {
     let auto = match &context.setup.settings.lan_ipv6 {
         LanIpv6::Auto(auto) => auto.clone(),
@@ -284,7 +295,7 @@ fn auto_rows(context: &Context<'_>) -> Vec<Row> {
     let reading = |text: Option<String>| {
         Field::Reading(Reading::new(text.unwrap_or_default(), context.columns))
     };
-    let gateway = auto.gateway.or(given.and_then(|given| given.gateway));
+    let gateway = auto.gateway.or(advertised(context));
     let dns1 = ipv6_text(auto.dns.first().copied()).up_quits();
     vec![
         row(

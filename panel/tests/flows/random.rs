@@ -1,0 +1,1 @@
+//! What no order of keys may do.

@@ -96,3 +96,127 @@ fn wait(client: &Client, front: &dyn Front, now: Duration) {
     // Interrupted or not: whatever came is looked at by everybody.
     let _ready = poll(&mut fds, Some(&timeout));
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::fd::AsFd;
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    use sonde_protocol::local::{Keys, Message, Phase, Setup, Status};
+
+    use super::*;
+    use crate::event::{Key, Press};
+    use crate::screen::Glyph;
+
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    /// A display at the other end of a socket: a byte in is DOWN, ENTER for a line feed; rows come out as a line.
+    struct Wire(UnixStream);
+
+    impl Front for Wire {
+        fn wait_on(&self) -> Option<BorrowedFd<'_>> {
+            Some(self.0.as_fd())
+        }
+
+        fn poll_timeout(&self) -> Option<Duration> {
+            None
+        }
+
+        fn poll(&mut self, _now: Duration, _geometry: &mut Option<Geometry>) -> Vec<Event> {
+            let mut byte = [0];
+            let Ok(1) = self.0.read(&mut byte) else {
+                return Vec::new();
+            };
+            let key = if byte == *b"\n" {
+                Key::Enter
+            } else {
+                Key::Down
+            };
+            vec![Event::Key(key, Press::Down), Event::Key(key, Press::Up)]
+        }
+
+        fn show(&mut self, screen: &Screen, _now: Duration) {
+            let rows = [screen.row(0, Glyph::ascii), screen.row(1, Glyph::ascii)];
+            writeln!(self.0, "{}", rows.concat()).unwrap();
+        }
+    }
+
+    /// The front's thread ends with the test, however that ends.
+    struct StopAtEnd<'a>(&'a AtomicBool);
+
+    impl Drop for StopAtEnd<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    struct Glass(UnixStream, String);
+
+    impl Glass {
+        fn wait_for(&mut self, words: &str) {
+            let started = Instant::now();
+            while !self
+                .1
+                .rsplit('\n')
+                .nth(1)
+                .is_some_and(|line| line.contains(words))
+            {
+                assert!(started.elapsed() < LIMIT, "no {words}: {}", self.1);
+                let mut bytes = [0; 256];
+                let read = self.0.read(&mut bytes).unwrap();
+                self.1
+                    .push_str(std::str::from_utf8(&bytes[..read]).unwrap());
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_is_seen_within_twenty_milliseconds() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.sock");
+        let agent = UnixListener::bind(&path).unwrap();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        ours.set_read_timeout(Some(LIMIT)).unwrap();
+        let (mut glass, stop) = (Glass(ours, String::new()), AtomicBool::new(false));
+        let mut front = Wire(theirs);
+        std::thread::scope(|scope| {
+            let _stop = StopAtEnd(&stop);
+            scope.spawn(|| run(&mut front, &path, Geometry::LCD_16X2, None, &stop));
+            let (mut agent, _) = agent.accept().unwrap();
+            let status = Status {
+                phase: Phase::Ready,
+                name: "lobby".into(),
+                lan_address: None,
+                lan_mac: None,
+                errors: Vec::new(),
+                scans_running: 0,
+                updating: false,
+            };
+            for message in [
+                Message::Status(status),
+                Message::Setup(Setup::default()),
+                Message::Keys(Keys::Free),
+            ] {
+                let line = serde_json::to_string(&message).unwrap();
+                writeln!(agent, "{line}").unwrap();
+            }
+            glass.wait_for("lobby");
+            let mut times = Vec::new();
+            let screens = ["NETWORK", "SHUTDOWN", "REBOOT", "EXIT", "NETWORK"];
+            for (at, words) in screens.into_iter().enumerate() {
+                let pressed = Instant::now();
+                glass
+                    .0
+                    .write_all(if at == 0 { b"\n" } else { b"v" })
+                    .unwrap();
+                glass.wait_for(words);
+                times.push(pressed.elapsed());
+            }
+            // The middle one: what a busy machine does to one of them is no fault of the panel's.
+            times.sort_unstable();
+            assert!(times[2] < Duration::from_millis(20), "{times:?}");
+        });
+    }
+}

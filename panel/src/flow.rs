@@ -15,7 +15,7 @@
 //! < lost                            what the agent says
 //! ```
 //!
-//! [`play`] answers for the agent, so a flow says only what is special. A recording
+//! [`play()`] answers for the agent, so a flow says only what is special. A recording
 //! ([`crate::panel::Panel::recording`]) says `given nothing` and has every event of its own, each with
 //! the time after the one before: `@ 200000us down ENTER`.
 

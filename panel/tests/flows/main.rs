@@ -15,6 +15,7 @@ mod console;
 mod coverage;
 mod play;
 mod random;
+mod two;
 
 /// Set, files are written instead of compared.
 const UPDATE: &str = "SONDE_UPDATE";

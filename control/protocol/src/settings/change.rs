@@ -49,11 +49,11 @@ pub enum Change {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProxyChange {
-    /// As in [`Proxy`].
+    /// As in [`Proxy`](super::Proxy).
     pub host: String,
-    /// As in [`Proxy`].
+    /// As in [`Proxy`](super::Proxy).
     pub port: NonZeroU16,
-    /// As in [`Proxy`].
+    /// As in [`Proxy`](super::Proxy).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
     /// What becomes of the password.

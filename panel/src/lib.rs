@@ -11,6 +11,11 @@
 //! status from its Unix socket, [`vt100`] turns a screen into the bytes that change a terminal, and
 //! [`terminal`] ties the three together in the terminal of the person who started it.
 //!
+//! What a person opens stands as a view on the resting screen: menus, questions, forms of fields, a
+//! port's link, notices. Menus and forms are tables. A change of settings leaves whole, by the ENTER
+//! that confirms it, and by nothing else. [`flow`] plays the procedures in `panel/flows`, which are
+//! text, and everything that happened to a panel can be played again ([`panel::Panel::recording`]).
+//!
 //! It refuses to show anything but printable ASCII that comes from outside: what the cells can not
 //! hold is shown as `?`, so no name or error text can move a cursor or leave the glass.
 

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde::Serialize;
+use sonde_protocol::local::Setup;
 
 use crate::event::{Event, Press};
 use crate::flow::key_name;
@@ -43,6 +44,10 @@ impl Recorder {
         }
         let event = match event {
             Event::Typed(_) if secret => Event::Typed(SECRET),
+            Event::Setup(setup) => Event::Setup(Setup {
+                settings: setup.settings.clone().redacted(),
+                ..setup.clone()
+            }),
             Event::Key(key, _) if secret && matches!(key_name(*key), "UP" | "DOWN") => Event::Tick,
             event => event.clone(),
         };

@@ -43,6 +43,8 @@ const SHORTEST: u64 = crate::probe::wire_octets(0, false) as u64;
 pub struct Pacer {
     frames: Option<Ceiling>,
     octets: Option<Ceiling>,
+    /// What the closed loop allows.
+    governed: Option<Governed>,
     /// Taken, not yet sent: frames and their octets.
     pending: (u64, u64),
 }
@@ -54,8 +56,21 @@ impl Pacer {
             frames: packets_per_second.map(|rate| Ceiling::new(rate, 1, BURST, 1)),
             octets: bits_per_second
                 .map(|rate| Ceiling::new(rate / 8, LONGEST, BURST * SHORTEST, SHORTEST)),
+            governed: None,
             pending: (0, 0),
         }
+    }
+
+    /// From now on no more than this many frames a second, below the ceilings; `None` is no such limit. Unlike a ceiling
+    /// it may change at any time, and what was sent before does not count.
+    pub fn govern(&mut self, packets_per_second: Option<u64>) {
+        self.governed = packets_per_second.map(|rate| match self.governed {
+            Some(before) => Governed {
+                rate: rate.max(1),
+                ..before
+            },
+            None => Governed::new(rate),
+        });
     }
 
     /// Works out what may go at `now`, read before sending.
@@ -66,6 +81,9 @@ impl Pacer {
         if let Some(octets) = &mut self.octets {
             octets.ask(now, self.pending.1);
         }
+        if let Some(governed) = &mut self.governed {
+            governed.ask(now);
+        }
     }
 
     /// Takes one frame of `octets` on the wire out of what may go; false if it may not.
@@ -74,6 +92,7 @@ impl Pacer {
         let octets = octets as u64;
         if self.frames.as_ref().is_some_and(|f| f.granted < 1)
             || self.octets.as_ref().is_some_and(|o| o.granted < octets)
+            || self.governed.as_ref().is_some_and(|g| g.credit < UNIT)
         {
             return false;
         }
@@ -82,6 +101,9 @@ impl Pacer {
         }
         if let Some(ceiling) = &mut self.octets {
             ceiling.take(octets);
+        }
+        if let Some(governed) = &mut self.governed {
+            governed.credit -= UNIT;
         }
         self.pending.0 += 1;
         self.pending.1 += octets;
@@ -110,7 +132,43 @@ impl Pacer {
     pub fn ready_at(&self, now: Instant) -> Instant {
         let frames = self.frames.as_ref().map(|f| f.ready_at(now));
         let octets = self.octets.as_ref().map(|o| o.ready_at(now));
-        frames.max(octets).unwrap_or(now).max(now)
+        let governed = self.governed.as_ref().map(Governed::ready_at);
+        frames.max(octets).max(governed).unwrap_or(now).max(now)
+    }
+}
+
+/// A limit that is no promise: a bucket that holds a burst.
+#[derive(Clone, Copy, Debug)]
+struct Governed {
+    rate: u64,
+    /// In units of [`UNIT`].
+    credit: u64,
+    at: Instant,
+}
+
+impl Governed {
+    fn new(rate: u64) -> Self {
+        Self {
+            rate: rate.max(1),
+            credit: 0,
+            at: Instant::ZERO,
+        }
+    }
+
+    fn ask(&mut self, now: Instant) {
+        let passed = now.saturating_since(self.at).as_nanos() as u64;
+        let most = BURST.max(self.rate / 1000) * UNIT;
+        self.credit = self
+            .credit
+            .saturating_add(passed.saturating_mul(self.rate))
+            .min(most);
+        self.at = self.at.max(now);
+    }
+
+    fn ready_at(&self) -> Instant {
+        let portion = (self.rate / 4000).clamp(1, BURST / 2);
+        let lacking = (portion * UNIT).saturating_sub(self.credit);
+        self.at + Duration::from_nanos(lacking.div_ceil(self.rate))
     }
 }
 

@@ -170,6 +170,7 @@ pub struct Plan {
     shard: Range<u64>,
     order: Order,
     digest: u64,
+    loses_nothing: bool,
 }
 
 impl Plan {
@@ -204,6 +205,7 @@ impl Plan {
             discovery: built.discovery,
             units,
             digest: 0,
+            loses_nothing: request.rate_pps.is_none() && !env.kernel_routes,
         };
         plan.digest = plan.work_out_digest();
         Ok(plan)
@@ -212,6 +214,12 @@ impl Plan {
     /// The effective request: defaults and seed filled in, rate held to the policy's ceiling.
     pub fn request(&self) -> &ScanRequest {
         &self.request
+    }
+
+    /// True when it is to go as fast as loses nothing: no rate was asked for. A ceiling of the policy's is in
+    /// [`Plan::request`] and holds all the same. Never where the kernel sends, and repeats what is lost.
+    pub fn loses_nothing(&self) -> bool {
+        self.loses_nothing
     }
 
     /// Digest of what decides units and order: targets after exclusion, ports, discovery, passes,

@@ -30,6 +30,8 @@ pub struct SweepConfig {
     pub outstanding: usize,
     /// Hosts remembered when they have no bit of their own, and leaks.
     pub listed_max: usize,
+    /// Whether a scan without a given rate asks known responders again and slows down when their answers thin out.
+    pub closed_loop: bool,
 }
 
 impl Default for SweepConfig {
@@ -45,6 +47,7 @@ impl Default for SweepConfig {
             broadcast_pps: broadcast::RATE,
             outstanding: 1 << 17,
             listed_max: 1 << 20,
+            closed_loop: false,
         }
     }
 }

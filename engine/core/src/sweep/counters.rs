@@ -47,6 +47,8 @@ pub struct Counters {
     pub resets_dropped: u64,
     /// Hosts without a `Host` event: with `discovery = none`, beyond those that are remembered.
     pub hosts_unlisted: u64,
+    /// Passes over a window, or over a host's ports, beyond those asked for, because of loss or a path that was full.
+    pub extra_passes: u64,
 }
 
 impl Counters {
@@ -96,6 +98,7 @@ impl Counters {
             &mut self.suppressed,
             &mut self.resets_dropped,
             &mut self.hosts_unlisted,
+            &mut self.extra_passes,
         ]
         .into_iter()
         .chain(&mut self.answered_in_pass)

@@ -312,6 +312,12 @@ impl Deep {
             self.done += u64::from(self.ports - host.cursor);
             host.pass += 1;
             host.cursor = 0;
+            if host.pass == self.passes && host.repeated < out.extra_passes {
+                host.repeated += 1;
+                host.pass -= 1;
+                self.done -= u64::from(self.ports);
+                out.counters.extra_passes += 1;
+            }
             host.port = strides.at(ip, 0);
             let last_sent = if next_hop.is_some() {
                 host.last_sent

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sonde_wire::{MacAddr, RxDrop};
 
+use super::known::Responder;
 use super::wide::Place;
 use super::{Event, Sweep};
 use crate::hosts::Found;
@@ -12,6 +13,7 @@ use crate::judge::{Answer, Reply};
 use crate::neighbor::Known;
 use crate::observation::{HostReason, PortReason, Proto};
 use crate::plan::{DiscoveryProbe, Hop, Plan, Segment, UnitKind};
+use crate::probe::ProbeKind;
 use crate::request::PortState;
 use crate::time::Instant;
 
@@ -105,7 +107,55 @@ impl Sweep {
     ) -> Option<Duration> {
         self.counters.received += 1;
         self.counters.count_answered(pass);
+        self.remember(reply);
         self.time(now, reply, found_host)
+    }
+
+    /// Keeps who answered for the closed loop, if there is one that wants more. Not those whose answers routers and
+    /// hosts hold to a rate of their own.
+    #[inline]
+    fn remember(&mut self, reply: &Reply) {
+        let Some(closed) = &mut self.closed else {
+            return;
+        };
+        if !closed.wants() {
+            return;
+        }
+        let kind = match reply.answer {
+            Answer::Link => crate::neighbor::question(reply.ip),
+            Answer::Echo => ProbeKind::Echo,
+            Answer::TcpOpen(port) | Answer::TcpClosed(port) => ProbeKind::TcpSyn { port },
+            Answer::UdpReply(port) => ProbeKind::Udp { port },
+            Answer::UdpClosed(_) | Answer::Filtered(..) => return,
+        };
+        let Some(segment) = self.plan.segment_of(reply.vlan, reply.ip) else {
+            return;
+        };
+        let on_link = self.plan.routes()[segment.route as usize].hop == Hop::OnLink;
+        if on_link && reply.answer != Answer::Link {
+            return; // where it is was told by another answer
+        }
+        let hash = self.cookies.hash(reply.ip, reply.answer.question());
+        closed.offer(Responder {
+            key: self.cookies.key(reply.vlan, hash),
+            route: segment.route,
+            ip: reply.ip,
+            mac: reply.mac.filter(|_| on_link),
+            kind,
+        });
+    }
+
+    /// True if an answer that is not a first one is to a question of the closed loop's.
+    pub(super) fn handle_known(&mut self, now: Instant, reply: &Reply) -> bool {
+        let Some(closed) = &mut self.closed else {
+            return false;
+        };
+        let hash = self.cookies.hash(reply.ip, reply.answer.question());
+        let (known, changed) = closed.handle(now, self.cookies.key(reply.vlan, hash));
+        if changed {
+            self.pacer.govern(closed.limit());
+        }
+        known
     }
 
     /// The round trip of an answer, if its question was timed and it is known which probe it is to.

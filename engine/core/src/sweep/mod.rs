@@ -37,6 +37,8 @@ mod counters;
 mod deep;
 mod event;
 mod fingerprints;
+mod governor;
+mod known;
 mod late;
 mod learn;
 mod outbox;
@@ -54,6 +56,7 @@ pub use checkpoint::ResumeError;
 pub use config::SweepConfig;
 pub use counters::{Counters, PASSES};
 pub use event::Event;
+pub use governor::GovernorReport;
 pub use trail::Trail;
 
 use crate::checkpoint::Checkpoint;
@@ -71,6 +74,7 @@ use crate::time::Instant;
 use deep::Deep;
 use event::Show;
 use fingerprints::Fingerprints;
+use known::Loop;
 use outbox::{Outbox, Rest, Times};
 use wide::Wide;
 
@@ -92,6 +96,8 @@ pub struct Sweep {
     unproven: Unproven,
     rtt: Rtt,
     pacer: Pacer,
+    /// For a scan that is to be as fast as loses nothing.
+    closed: Option<Loop>,
     neighbors: Neighbors,
     responder: Responder,
     resets: VecDeque<Reset>,
@@ -180,6 +186,7 @@ impl Sweep {
             unproven: Unproven::new(config.outstanding),
             rtt: Rtt::default(),
             pacer: Pacer::new(request.rate_pps, request.bandwidth_bps),
+            closed: (config.closed_loop && plan.loses_nothing()).then(|| Loop::new(seed, now)),
             neighbors,
             responder: Responder::default(),
             resets: VecDeque::with_capacity(RESETS_MAX),
@@ -207,6 +214,13 @@ impl Sweep {
         out.clear();
         self.now = now;
         self.listened(now);
+        let (mut extra_passes, sent) = (0, self.counters.sent());
+        if let Some(closed) = &mut self.closed {
+            if closed.poll(now, &self.rtt) {
+                self.pacer.govern(closed.limit());
+            }
+            extra_passes = closed.extra_passes(self.plan.passes());
+        }
         self.pacer.ask(now);
         let mut outbox = Outbox {
             now,
@@ -220,10 +234,18 @@ impl Sweep {
             sampling: self.sampling,
             unproven: &mut self.unproven,
             pacer: &mut self.pacer,
+            extra_passes,
             room,
             out,
             full: false,
         };
+        let mut asked_again = 0;
+        if let Some(closed) = &mut self.closed
+            && !self.stopping
+        {
+            closed.ask(sent, &mut outbox, &self.neighbors);
+            asked_again = outbox.out.len();
+        }
         answer(&mut outbox, &mut self.responder, &mut self.resets);
         self.rest = if outbox.full {
             Rest::Full
@@ -249,6 +271,9 @@ impl Sweep {
         };
         self.count_progress();
         self.sampling.count(now, out.len(), self.rtt.is_known());
+        if let Some(closed) = &mut self.closed {
+            closed.scatter(asked_again, out);
+        }
         if !out.is_empty() {
             self.last_sent = now;
         }
@@ -259,6 +284,9 @@ impl Sweep {
     pub fn handle_transmitted(&mut self, now: Instant, frames: usize) {
         self.now = self.now.max(now);
         self.pacer.sent(now, frames);
+        if let Some(closed) = &mut self.closed {
+            closed.sent(now, frames);
+        }
     }
 
     /// A frame has arrived on `vlan`: its bytes without tag and check sum, all checksums in place.
@@ -289,6 +317,7 @@ impl Sweep {
         match self.learn(now, reply) {
             // A gateway is asked for its own sake too, before or without its being a target.
             Err(RxDrop::Unasked) if of_gateway => {}
+            Err(RxDrop::Duplicate) if self.handle_known(now, &reply) => {}
             Err(reason) => self.drops.count(reason),
             Ok(()) => {}
         }
@@ -373,6 +402,11 @@ impl Sweep {
     /// What was not believed.
     pub fn drops(&self) -> &Drops {
         &self.drops
+    }
+
+    /// What the closed loop saw and did; `None` without one: see [`SweepConfig::closed_loop`].
+    pub fn governor(&self) -> Option<GovernorReport> {
+        self.closed.as_ref().map(Loop::report)
     }
 
     /// How long answers are waited for, as far as is known now.

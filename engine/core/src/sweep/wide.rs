@@ -58,6 +58,8 @@ pub(super) struct Wide {
     /// Passes of this window over what was late.
     late_passes: u32,
     trail: Trail<(u32, u64)>,
+    /// How often the last pass was repeated.
+    repeated: u32,
     phase: Phase,
     reports_silence: bool,
 }
@@ -137,6 +139,7 @@ impl Wide {
             late: Late::new(neighbors.len()),
             late_passes: 0,
             trail: Trail::new((0, 0), now),
+            repeated: 0,
             phase: Phase::Over,
             reports_silence: show.wants_silence() && of_kind(UnitKind::HostPort),
             shard,
@@ -205,6 +208,7 @@ impl Wide {
         self.round == 0
             && self.phase == Phase::Rounds
             && self.late_passes == 0
+            && self.repeated == 0
             && unit >= self.cursor
     }
 
@@ -303,7 +307,7 @@ impl Wide {
         self.asked_at.fill(NEVER);
         self.late.clear();
         self.late_passes = 0;
-        (self.round, self.cursor, self.block) = (0, 0, None);
+        (self.round, self.cursor, self.block, self.repeated) = (0, 0, None, 0);
         self.trail = Trail::new((0, 0), now);
     }
 
@@ -334,7 +338,7 @@ impl Wide {
         if self.block != Some(block) {
             let asked_at = self.asked_at[block as usize];
             let answered_by = asked_at + out.timeout;
-            if self.round > 0 && asked_at > NEVER && answered_by > out.heard {
+            if self.round + self.repeated > 0 && asked_at > NEVER && answered_by > out.heard {
                 return Some(Rest::Until(answered_by));
             }
             self.block = Some(block);
@@ -364,6 +368,12 @@ impl Wide {
 
     fn end_round(&mut self, out: &mut Outbox<'_>, neighbors: &mut Neighbors) {
         self.round += 1;
+        if self.round == self.rounds() && self.late_passes == 0 && self.repeated < out.extra_passes
+        {
+            self.repeated += 1;
+            self.round -= self.kinds;
+            out.counters.extra_passes += 1;
+        }
         (self.cursor, self.block) = (0, None);
         self.follow(out);
         if self.round == self.rounds() {

@@ -11,6 +11,7 @@ mod driver;
 mod driving;
 mod gateways;
 mod network;
+mod policed;
 mod random;
 mod scans;
 mod segments;

@@ -15,7 +15,7 @@ use crate::direct::Direct;
 use crate::driver::config;
 
 /// Hosts behind the LAN's gateway, or on it.
-fn plan(target: &str, ports: &str, discovery: &str, rate: Option<u64>) -> Arc<Plan> {
+pub(crate) fn plan(target: &str, ports: &str, discovery: &str, rate: Option<u64>) -> Arc<Plan> {
     let request = ScanRequest {
         targets: vec![target.to_owned()],
         ports: ports.to_owned(),

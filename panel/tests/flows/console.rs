@@ -138,3 +138,19 @@ fn a_repaint_takes_less_than_100_ms_at_9600_baud() {
     println!("largest repaint: {bytes} bytes");
     assert!(bytes <= BYTES_IN_100_MS, "{bytes} bytes: {pair:?}");
 }
+
+/// Frame, MAC address and lights are sent once, when a console wakes.
+#[test]
+fn the_first_picture_takes_less_than_300_ms_at_9600_baud() {
+    let flows = flows();
+    let (_, flow) = flows.iter().find(|(name, _)| name == "activation").unwrap();
+    let first = play(flow, &mut Sheet::default()).screens;
+    let bytes = |screen| {
+        Renderer::new(Charset::Ascii, "keys: arrows, ENTER")
+            .render(screen)
+            .len()
+    };
+    let most = first.iter().map(bytes).max().unwrap();
+    println!("largest first picture: {most} bytes");
+    assert!(most <= 3 * BYTES_IN_100_MS, "{most} bytes");
+}

@@ -370,12 +370,21 @@ mod tests {
 
     #[test]
     fn every_rate_is_met_and_never_exceeded() {
-        for rate in [1, 7, 10, 15, 99, 1_000, 12_345, 50_000, 300_000, 10_000_000] {
+        for rate in [
+            1, 7, 10, 15, 99, 1_000, 12_345, 50_000, 100_000, 300_000, 1_000_000, 5_000_000,
+            10_000_000,
+        ] {
             let mut driver = Driver::new(rate);
             let nanos = (20_000 * SECOND / rate).clamp(SECOND, 60 * SECOND);
             driver.run(&mut Pacer::new(Some(rate), None), 88, nanos);
             assert!(
                 driver.most_in(SECOND / 10) as u64 <= rate.div_ceil(10),
+                "rate {rate}"
+            );
+            // Back to back: 64 frames, or a millisecond of the rate.
+            let burst = BURST.max(rate / 1000);
+            assert!(
+                driver.most_in(BURST_TIME.as_nanos() as u64 / 10) as u64 <= burst,
                 "rate {rate}"
             );
             let due = (u128::from(rate) * u128::from(driver.now) / u128::from(SECOND)) as f64;
@@ -384,6 +393,27 @@ mod tests {
             assert!(
                 (0.995..=1.005 + 2.0 / due).contains(&met),
                 "rate {rate}: {met}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_governed_rate_is_met_in_bursts_of_a_millisecond() {
+        for rate in [10, 1_000, 10_000, 100_000, 1_000_000, 5_000_000] {
+            let mut pacer = Pacer::new(None, None);
+            pacer.govern(Some(rate));
+            let mut driver = Driver::new(rate);
+            let nanos = (20_000 * SECOND / rate).clamp(SECOND, 60 * SECOND);
+            driver.run(&mut pacer, 88, nanos);
+            let due = rate as f64 * driver.now as f64 / 1e9;
+            let met = driver.capture.len() as f64 / due;
+            assert!(
+                (0.995..=1.005 + 64.0 / due).contains(&met),
+                "rate {rate}: {met}"
+            );
+            assert!(
+                driver.most_in(25_000) as u64 <= BURST.max(rate / 1000),
+                "rate {rate}"
             );
         }
     }

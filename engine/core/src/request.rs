@@ -112,8 +112,10 @@ pub enum LinkKind {
     /// The best that works here.
     #[default]
     Auto,
-    /// The kernel builds the frames.
+    /// A program in the kernel sends the frames and judges the answers.
     Xdp,
+    /// AF_XDP.
+    Xsk,
     /// AF_PACKET.
     Packet,
     /// The kernel's own sockets: needs no privileges, may scan loopback.

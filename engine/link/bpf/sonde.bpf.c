@@ -17,7 +17,7 @@
 #include <bpf/bpf_helpers.h>
 
 #define VLANS 4096
-#define SLOTS 256
+#define SLOTS 1024
 #define SLOT_BYTES 512
 
 #define ETH_HEADER 14

@@ -50,6 +50,11 @@ pub trait FrameLink {
         Ok(false)
     }
 
+    /// Frames that are best offered at once.
+    fn batch(&self) -> usize {
+        256
+    }
+
     /// Sends the frames of `batch` from index `from` on, tag in the frame where there is one.
     ///
     /// Returns how many the kernel took, counted from `from`; fewer than all means its queue is full
@@ -70,6 +75,28 @@ pub trait FrameLink {
 
     /// What the link counted since it was opened.
     fn counters(&mut self) -> LinkCounters;
+}
+
+impl<L: FrameLink + ?Sized> FrameLink for Box<L> {
+    fn expect(&mut self, expected: &Expected<'_>) -> io::Result<bool> {
+        (**self).expect(expected)
+    }
+
+    fn batch(&self) -> usize {
+        (**self).batch()
+    }
+
+    fn transmit(&mut self, batch: &FrameBatch, from: usize) -> io::Result<usize> {
+        (**self).transmit(batch, from)
+    }
+
+    fn receive(&mut self, batch: &mut RxBatch, wait: Duration) -> io::Result<()> {
+        (**self).receive(batch, wait)
+    }
+
+    fn counters(&mut self) -> LinkCounters {
+        (**self).counters()
+    }
 }
 
 /// What a link counts by itself.

@@ -92,7 +92,7 @@ impl Driver<'_> {
     fn turn(&self, sweep: &mut Sweep, exchange: &mut dyn Exchange) -> Result<End, Broken> {
         let mut end = End::Complete;
         let mut ticks = Ticks::new(self.clock.now());
-        let mut findings = Vec::with_capacity(FINDINGS_MAX);
+        let mut findings = Findings::default();
         loop {
             let now = self.clock.now();
             if sweep.poll_timeout().is_some_and(|due| due <= now) {
@@ -109,13 +109,14 @@ impl Driver<'_> {
             exchange
                 .receive(&self.clock, sweep, wait)
                 .map_err(Broken::Link)?;
-            self.hand_over(sweep, &mut findings)?;
+            let now = self.clock.now();
+            let due = now >= ticks.next;
+            self.hand_over(sweep, &mut findings, due || !wait.is_zero())?;
             self.writer.send_capture(exchange.captured(), false)?;
             if sweep.is_done() {
                 break;
             }
-            let now = self.clock.now();
-            if now >= ticks.next {
+            if due {
                 self.tick(now, sweep, &mut ticks)?;
                 let asked = self.asked(now);
                 if asked != End::Complete && end == End::Complete {
@@ -128,7 +129,7 @@ impl Driver<'_> {
                 }
             }
         }
-        self.hand_over(sweep, &mut findings)?;
+        self.hand_over(sweep, &mut findings, true)?;
         self.writer.send_capture(exchange.captured(), true)?;
         Ok(end)
     }
@@ -155,20 +156,28 @@ impl Driver<'_> {
         due.saturating_since(now).clamp(WAIT_MIN, WAIT_MAX)
     }
 
-    /// Hands over what the sweep has learnt; `findings` is empty before and after.
-    fn hand_over(&self, sweep: &mut Sweep, findings: &mut Vec<Event>) -> Result<(), Broken> {
-        let Some(first) = sweep.poll_event() else {
-            return Ok(());
-        };
-        let now = self.clock.now();
-        findings.push(first);
+    /// Collects what the sweep has learnt and hands it over once it is a lot, or at once if `all`: each time may wake
+    /// the writing thread.
+    fn hand_over(
+        &self,
+        sweep: &mut Sweep,
+        findings: &mut Findings,
+        all: bool,
+    ) -> Result<(), Broken> {
         while let Some(event) = sweep.poll_event() {
-            if findings.len() == FINDINGS_MAX {
-                self.writer.send_findings(now, findings)?;
+            if findings.events.is_empty() {
+                findings.at = self.clock.now();
             }
-            findings.push(event);
+            findings.events.push(event);
+            if findings.events.len() == FINDINGS_MAX {
+                self.writer
+                    .send_findings(findings.at, &mut findings.events)?;
+            }
         }
-        self.writer.send_findings(now, findings)?;
+        if all {
+            self.writer
+                .send_findings(findings.at, &mut findings.events)?;
+        }
         Ok(())
     }
 
@@ -188,6 +197,14 @@ impl Driver<'_> {
         ticks.next = (now + WAIT_MAX).min(ticks.progress);
         Ok(())
     }
+}
+
+/// What was learnt and not yet handed over.
+#[derive(Default)]
+struct Findings {
+    events: Vec<Event>,
+    /// When the first of them was.
+    at: Instant,
 }
 
 /// When something beside the sweep is due.

@@ -6,7 +6,10 @@ use std::net::IpAddr;
 use sonde_core::plan::Environment;
 use sonde_core::request::{LinkKind, ScanRequest};
 use sonde_link::connect::{ConnectLink, ConnectOpenError, ConnectOptions};
-use sonde_link::{OpenError, PacketLink, PacketOptions, XdpError, XdpLink};
+use sonde_link::{
+    AttachError, OpenError, PacketLink, PacketOptions, XdpError, XdpLink, XskError, XskLink,
+    XskOptions,
+};
 
 use crate::environment::{self, EnvironmentError, Machine};
 
@@ -24,6 +27,9 @@ pub enum LinkError {
     /// A program in the kernel.
     #[error(transparent)]
     Xdp(XdpError),
+    /// AF_XDP.
+    #[error(transparent)]
+    Xsk(XskError),
     /// AF_PACKET.
     #[error(transparent)]
     Packet(OpenError),
@@ -42,7 +48,11 @@ impl LinkError {
             Self::ConnectTrunk => true,
             Self::Environment(error) => error.is_refusal(),
             Self::Packet(OpenError::NoSuchInterface(_) | OpenError::NotEthernet(_)) => true,
-            Self::NotPermitted(_) | Self::Xdp(_) | Self::Packet(_) | Self::Connect(_) => false,
+            Self::NotPermitted(_)
+            | Self::Xdp(_)
+            | Self::Xsk(_)
+            | Self::Packet(_)
+            | Self::Connect(_) => false,
         }
     }
 
@@ -55,7 +65,11 @@ impl LinkError {
                 Self::NotPermitted(_) => true,
                 Self::Packet(OpenError::NotEthernet(_) | OpenError::Kernel { .. }) => true,
                 Self::Environment(error) => error.leaves_connect(),
-                Self::ConnectTrunk | Self::Xdp(_) | Self::Packet(_) | Self::Connect(_) => false,
+                Self::ConnectTrunk
+                | Self::Xdp(_)
+                | Self::Xsk(_)
+                | Self::Packet(_)
+                | Self::Connect(_) => false,
             }
     }
 }
@@ -65,6 +79,15 @@ impl From<XdpError> for LinkError {
         match error {
             XdpError::Interface(error) => error.into(),
             error => Self::Xdp(error),
+        }
+    }
+}
+
+impl From<XskError> for LinkError {
+    fn from(error: XskError) -> Self {
+        match error {
+            XskError::Interface(error) => error.into(),
+            error => Self::Xsk(error),
         }
     }
 }
@@ -82,6 +105,8 @@ impl From<OpenError> for LinkError {
 pub(crate) enum OpenLink {
     /// Frames by a program in the kernel.
     Xdp(Box<XdpLink>),
+    /// Frames through AF_XDP.
+    Xsk(Box<XskLink>),
     /// Frames through AF_PACKET.
     Packet(Box<PacketLink>),
     /// The kernel's own sockets.
@@ -93,6 +118,7 @@ impl OpenLink {
     pub(crate) fn describe(&self) -> String {
         match self {
             Self::Xdp(link) => format!("xdp link on {}", link.interface()),
+            Self::Xsk(link) => format!("xsk link on {} ({})", link.interface(), link.describe()),
             Self::Packet(link) => format!("packet link on {}", link.interface()),
             Self::Connect(_) => "connect link".to_owned(),
         }
@@ -107,9 +133,10 @@ pub(crate) fn open(
 ) -> Result<(OpenLink, Environment, Vec<String>), LinkError> {
     let (frames, mut notes): (&[OpenFrames], _) = match request.link {
         LinkKind::Xdp => (&[open_xdp], Vec::new()),
+        LinkKind::Xsk => (&[open_xsk], Vec::new()),
         LinkKind::Packet => (&[open_packet], Vec::new()),
         LinkKind::Connect => (&[], Vec::new()),
-        LinkKind::Auto => (&[open_xdp, open_packet], Vec::new()),
+        LinkKind::Auto => (&[open_xdp, open_xsk, open_packet], Vec::new()),
     };
     let Some((last, better)) = frames.split_last() else {
         let (link, environment) = open_connect(request, names)?;
@@ -146,7 +173,7 @@ pub(crate) fn environment(
     names: HashMap<String, Vec<IpAddr>>,
 ) -> Result<Environment, LinkError> {
     match request.link {
-        LinkKind::Xdp | LinkKind::Packet => {
+        LinkKind::Xdp | LinkKind::Xsk | LinkKind::Packet => {
             Ok(environment::of_interface(request, names)?.environment)
         }
         LinkKind::Connect if request.trunk.is_some() => Err(LinkError::ConnectTrunk),
@@ -191,6 +218,22 @@ impl Port {
 fn open_xdp(port: &Port) -> Result<OpenLink, LinkError> {
     let link = XdpLink::open(&port.interface, port.promiscuous)?;
     Ok(OpenLink::Xdp(Box::new(link)))
+}
+
+fn open_xsk(port: &Port) -> Result<OpenLink, LinkError> {
+    let options = XskOptions {
+        promiscuous: port.promiscuous,
+        ..XskOptions::default()
+    };
+    // In the driver, or else before the stack: slower, but on every card.
+    let link = XskLink::open(&port.interface, options).or_else(|error| match error {
+        XskError::Attach(AttachError::Unsupported { .. }) => {
+            let native = false;
+            XskLink::open(&port.interface, XskOptions { native, ..options })
+        }
+        error => Err(error),
+    })?;
+    Ok(OpenLink::Xsk(Box::new(link)))
 }
 
 fn open_packet(port: &Port) -> Result<OpenLink, LinkError> {

@@ -11,7 +11,7 @@ use sonde_core::policy::Policy;
 use sonde_core::request::{REQUEST_VERSION, ScanRequest};
 use sonde_core::sweep::{ResumeError, Sweep, SweepConfig};
 use sonde_core::time::Instant;
-use sonde_link::LinkCounters;
+use sonde_link::{FrameLink, LinkCounters};
 use uuid::Uuid;
 
 use crate::clock::Clock;
@@ -213,19 +213,26 @@ impl Scan {
             link: link_name.clone(),
             source,
         };
+        let over = |link: Box<dyn FrameLink>, interface: String| {
+            let interface = captures.then_some(interface);
+            let mut exchange = FrameExchange::new(link, &plan, source_port, interface.as_deref());
+            exchange
+                .expect(&plan, &sweep, (source_port, key))
+                .map_err(broke)?;
+            Ok::<_, ScanError>(Box::new(exchange))
+        };
         let mut exchange: Box<dyn Exchange> = match link {
             OpenLink::Xdp(link) => {
-                let interface = captures.then(|| link.interface().to_owned());
-                let mut exchange =
-                    FrameExchange::new(*link, &plan, source_port, interface.as_deref());
-                let expect = exchange.expect(&plan, &sweep, (source_port, key));
-                expect.map_err(broke)?;
-                Box::new(exchange)
+                let interface = link.interface().to_owned();
+                over(link, interface)?
+            }
+            OpenLink::Xsk(link) => {
+                let interface = link.interface().to_owned();
+                over(link, interface)?
             }
             OpenLink::Packet(link) => {
-                let interface = captures.then(|| link.interface().to_owned());
-                let exchange = FrameExchange::new(*link, &plan, source_port, interface.as_deref());
-                Box::new(exchange)
+                let interface = link.interface().to_owned();
+                over(link, interface)?
             }
             OpenLink::Connect(link) => Box::new(AttemptExchange::new(*link)),
         };

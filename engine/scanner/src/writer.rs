@@ -17,10 +17,10 @@ use sonde_core::time::Instant;
 use crate::clock::Clock;
 use crate::observe;
 
-/// Findings handed over at once, at most: what one turn of the loop learns at full speed.
-pub(crate) const FINDINGS_MAX: usize = 1024;
+/// Findings handed over at once, at most: a millisecond or two at full speed.
+pub(crate) const FINDINGS_MAX: usize = 4096;
 /// Lines and lots of findings that may wait to be written; some 12 MB at most.
-const QUEUE_MAX: usize = 128;
+const QUEUE_MAX: usize = 32;
 /// Longest that an observation stays in our buffers.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(200);
 /// Octets of capture collected before they are handed over.

@@ -68,6 +68,8 @@ enum Link {
     Auto,
     /// The kernel builds the frames
     Xdp,
+    /// AF_XDP
+    Xsk,
     /// AF_PACKET
     Packet,
     /// The kernel's own sockets: needs no privileges, may scan loopback
@@ -110,6 +112,7 @@ impl RequestArgs {
             link: match self.link {
                 Link::Auto => LinkKind::Auto,
                 Link::Xdp => LinkKind::Xdp,
+                Link::Xsk => LinkKind::Xsk,
                 Link::Packet => LinkKind::Packet,
                 Link::Connect => LinkKind::Connect,
             },

@@ -142,11 +142,7 @@ impl PacketLink {
         Self::open_for(interface, options, 0)
     }
 
-    fn open_for(
-        interface: &str,
-        options: PacketOptions,
-        protocol: u16,
-    ) -> Result<Self, OpenError> {
+    fn open_for(interface: &str, options: PacketOptions, protocol: u16) -> Result<Self, OpenError> {
         let card = Card::of(interface)?;
         let at = |attempted| move |source| failure(interface, attempted, source);
         // Protocol 0: nothing is received before everything is set and the socket is bound.
@@ -163,7 +159,8 @@ impl PacketLink {
         let ring = RxRing::new(socket, options.ring_frames).map_err(at("making a receive ring"))?;
         socket::bind(ring.socket(), card.index, protocol).map_err(at("binding to it"))?;
         if options.promiscuous {
-            socket::join_promiscuous(ring.socket(), card.index).map_err(at("asking for all frames"))?;
+            socket::join_promiscuous(ring.socket(), card.index)
+                .map_err(at("asking for all frames"))?;
         }
         Ok(Self {
             ring,

@@ -24,6 +24,7 @@ use sonde_wire::MacAddr;
 use crate::batch::{FrameBatch, RxBatch, RxMeta};
 use crate::bpf::attach::{AttachError, attach};
 use crate::expected::Expected;
+use crate::offload::TagsInFrames;
 use crate::packet::{Card, OpenError, PacketLink, PacketOptions};
 use crate::tag::without_tag;
 use crate::watch::Watch;
@@ -53,7 +54,9 @@ pub enum XdpError {
     )]
     NoTransmit(String),
     /// The kernel refused the program or a map of it.
-    #[error("the kernel of this machine does not take the program for `{interface}`: {attempted} failed; use the `packet` link")]
+    #[error(
+        "the kernel of this machine does not take the program for `{interface}`: {attempted} failed; use the `packet` link"
+    )]
     Program {
         /// The interface named.
         interface: String,
@@ -75,6 +78,7 @@ pub struct XdpLink {
     frames: RingBuf<MapData>,
     counts: PerCpuArray<MapData, u64>,
     watch: Watch,
+    _tags: TagsInFrames,
     /// Receives nothing: it keeps the interface promiscuous.
     _promiscuous: Option<PacketLink>,
     interface: String,
@@ -125,9 +129,13 @@ impl XdpLink {
             }
             error => failed("loading it")(error.into()),
         })?;
+        // What a card takes out of a frame, a program does not see.
+        let tags = TagsInFrames::keep(interface)
+            .map_err(|e| failed("keeping tags in frames")(e.into()))?;
         attach(program, card.index, interface, XdpMode::Driver)?;
         // Asked now: some drivers can once they run a program. Frames that a driver does not send vanish without a word.
-        let features = xdp_features(card.index).map_err(|e| failed("asking the driver")(e.into()))?;
+        let features =
+            xdp_features(card.index).map_err(|e| failed("asking the driver")(e.into()))?;
         if !features.is_some_and(|features| features.transmit) {
             return Err(XdpError::NoTransmit(interface.to_owned()));
         }
@@ -138,6 +146,7 @@ impl XdpLink {
             frames: frames.map_err(of_map)?,
             counts: counts.map_err(of_map)?,
             object,
+            _tags: tags,
             watch: Watch::new(interface).map_err(|e| failed("watching it")(e.into()))?,
             _promiscuous: promiscuous,
             interface: interface.to_owned(),
@@ -206,6 +215,10 @@ impl FrameLink for XdpLink {
     fn expect(&mut self, expected: &Expected<'_>) -> io::Result<bool> {
         self.rules.set(expected).map_err(io::Error::other)?;
         Ok(expected.proof.is_some())
+    }
+
+    fn batch(&self) -> usize {
+        SLOTS
     }
 
     fn transmit(&mut self, batch: &FrameBatch, from: usize) -> io::Result<usize> {
@@ -278,7 +291,8 @@ impl FrameLink for XdpLink {
             values.map_or(0, |values| values.iter().sum())
         };
         // In the order of `enum counter`.
-        let [hits, hits_lost, _frames, frames_lost, forged, resets] = [0, 1, 2, 3, 4, 5].map(&mut counted);
+        let [hits, hits_lost, _frames, frames_lost, forged, resets] =
+            [0, 1, 2, 3, 4, 5].map(&mut counted);
         LinkCounters {
             rx_frames: self.counters.rx_frames + hits,
             rx_dropped: hits_lost + frames_lost,

@@ -19,10 +19,8 @@ use super::{Exchange, Next};
 use crate::clock::Clock;
 use crate::report::pcapng::{self, Direction};
 
-/// Frames offered to the link at once: the clock is read and limits are checked this often.
-const TX_BATCH: usize = 256;
 /// Frames taken from the link at once.
-const RX_BATCH: usize = 1024;
+const RX_BATCH: usize = 2048;
 
 /// An [`Exchange`] over a link that carries frames.
 pub(crate) struct FrameExchange<L> {
@@ -31,6 +29,8 @@ pub(crate) struct FrameExchange<L> {
     /// What the sweep gave, then the frames of it.
     wanted: Vec<Transmit>,
     batch: FrameBatch,
+    /// Frames offered to the link at once: the clock is read and limits are checked this often.
+    batch_max: usize,
     /// Frames of the batch that the link has taken.
     taken: usize,
     received: RxBatch,
@@ -47,11 +47,13 @@ impl<L: FrameLink> FrameExchange<L> {
             pcapng::begin(&mut blocks, interface);
             blocks
         });
+        let batch_max = link.batch();
         Self {
             link,
             templates: Templates::new(plan, source_port),
-            wanted: Vec::with_capacity(TX_BATCH),
-            batch: FrameBatch::new(TX_BATCH),
+            wanted: Vec::with_capacity(batch_max),
+            batch: FrameBatch::new(batch_max),
+            batch_max,
             taken: 0,
             received: RxBatch::new(RX_BATCH),
             capture,
@@ -95,7 +97,7 @@ impl<L: FrameLink> FrameExchange<L> {
         self.batch.clear();
         self.taken = 0;
         self.wanted.clear();
-        sweep.poll_transmit(now, TX_BATCH, &mut self.wanted);
+        sweep.poll_transmit(now, self.batch_max, &mut self.wanted);
         for transmit in &self.wanted {
             let fits = match transmit {
                 Transmit::Probe(probe) => self
@@ -143,7 +145,7 @@ impl<L: FrameLink> Exchange for FrameExchange<L> {
         }
         Ok(match self.taken {
             taken if taken < self.batch.len() => Next::Full,
-            TX_BATCH => Next::More,
+            taken if taken == self.batch_max => Next::More,
             _ => Next::Idle,
         })
     }

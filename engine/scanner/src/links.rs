@@ -56,6 +56,25 @@ impl LinkError {
         }
     }
 
+    /// Why not this link, as an aside: without the way out, which is taken already.
+    fn as_note(&self) -> String {
+        let text = self.to_string();
+        let reason = text.split(';').next().unwrap_or_default();
+        match self {
+            Self::Xdp(_) => format!("not by the xdp link: {reason}"),
+            Self::Xsk(_) => format!("not by AF_XDP: {reason}"),
+            _ => reason.to_owned(),
+        }
+    }
+
+    /// True when the process may not bring programs into the kernel.
+    fn is_denial(&self) -> bool {
+        matches!(
+            self,
+            Self::Xdp(XdpError::Attach(AttachError::NotPermitted(_)))
+        )
+    }
+
     /// True when frames can't be had for the targets, but the kernel's own sockets may reach them. Not so when an
     /// interface or a trunk is named: those can only mean frames.
     fn leaves_connect(&self, request: &ScanRequest) -> bool {
@@ -146,14 +165,30 @@ pub(crate) fn open(
         .map_err(LinkError::from)
         .and_then(|machine| {
             let port = Port::of(request, &machine);
-            let link = better.iter().find_map(|open| match open(&port) {
-                Ok(link) => Some(link),
-                Err(error) => {
-                    notes.push(format!("not by the better link: {error}"));
-                    None
+            let mut link = None;
+            for open in better {
+                match open(&port) {
+                    Ok(better) => {
+                        link = Some(better);
+                        break;
+                    }
+                    Err(error) => {
+                        notes.push(error.as_note());
+                        // What is not allowed to the one is not to the other.
+                        if error.is_denial() {
+                            break;
+                        }
+                    }
                 }
-            });
+            }
             let link = link.map_or_else(|| last(&port), Ok)?;
+            if !notes.is_empty() {
+                notes = vec![format!(
+                    "scanning by the {}; {}",
+                    link.describe(),
+                    notes.join("; ")
+                )];
+            }
             Ok((link, machine.environment))
         });
     match opened {

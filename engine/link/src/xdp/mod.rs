@@ -50,7 +50,7 @@ pub enum XdpError {
     Attach(#[from] AttachError),
     /// Frames can't leave by redirection.
     #[error(
-        "the driver of `{0}` does not say that it sends frames of programs (Linux 6.3 or later; on a veth, the other end needs a program or GRO); use the `packet` link"
+        "the driver of `{0}` does not say that it sends frames of programs (that takes Linux 6.3 and, on a veth, a program or GRO at its other end); use the `packet` link"
     )]
     NoTransmit(String),
     /// The kernel refused the program or a map of it.
@@ -105,10 +105,13 @@ impl XdpLink {
             false => None,
         };
         let failed = |attempted: &'static str| {
-            move |source: Box<dyn std::error::Error + Send + Sync>| XdpError::Program {
-                interface: interface.to_owned(),
-                attempted,
-                source,
+            move |source: Box<dyn std::error::Error + Send + Sync>| match is_denied(&*source) {
+                true => AttachError::NotPermitted(interface.to_owned()).into(),
+                false => XdpError::Program {
+                    interface: interface.to_owned(),
+                    attempted,
+                    source,
+                },
             }
         };
         let mut object = load().map_err(|error| failed("loading its maps")(error.into()))?;
@@ -121,14 +124,9 @@ impl XdpLink {
         let frames = map(&mut object, "frames").and_then(RingBuf::try_from);
         let counts = map(&mut object, "counters").and_then(PerCpuArray::try_from);
         let program = program(&mut object).map_err(|e| failed("finding it")(e.into()))?;
-        program.load().map_err(|error| match error {
-            ProgramError::LoadError { ref io_error, .. }
-                if io_error.raw_os_error() == Some(libc::EPERM) =>
-            {
-                AttachError::NotPermitted(interface.to_owned()).into()
-            }
-            error => failed("loading it")(error.into()),
-        })?;
+        program
+            .load()
+            .map_err(|error| failed("loading it")(error.into()))?;
         // What a card takes out of a frame, a program does not see.
         let tags = TagsInFrames::keep(interface)
             .map_err(|e| failed("keeping tags in frames")(e.into()))?;
@@ -301,6 +299,12 @@ impl FrameLink for XdpLink {
             ..self.counters
         }
     }
+}
+
+/// True if somewhere below `error` the kernel said that we may not.
+fn is_denied(error: &(dyn std::error::Error + 'static)) -> bool {
+    let denied = |error: &io::Error| error.raw_os_error() == Some(libc::EPERM);
+    error.downcast_ref::<io::Error>().is_some_and(denied) || error.source().is_some_and(is_denied)
 }
 
 fn load() -> Result<Ebpf, EbpfError> {

@@ -34,8 +34,8 @@ pub struct Host {
     pub found: Found,
     /// Which pass over its ports it is in, from 0.
     pub pass: u32,
-    /// How often the last pass was repeated.
-    pub repeated: u32,
+    /// Passes beyond those asked for.
+    pub again: u32,
     /// How many ports this pass has been past.
     pub cursor: u32,
     /// The port at the cursor.
@@ -120,7 +120,7 @@ impl Hosts {
             missing,
             last_sent: now,
             paced_at: now,
-            repeated: 0,
+            again: 0,
             trail: crate::sweep::Trail::new((0, 0), now),
         });
         Some(slot)

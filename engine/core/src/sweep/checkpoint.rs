@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use sonde_wire::{MacAddr, VlanId};
 
 use super::Counters;
+use super::again::Tally;
 use super::deep::Deep;
 use super::wide::{Settled, Wide};
 use crate::checkpoint::Checkpoint;
@@ -72,6 +73,11 @@ pub(super) struct Numbers {
     pub(super) counters: Counters,
     /// Else a sweep that is killed often would wait as long as for its first answer each time.
     pub(super) rtt: Rtt,
+    /// Else what was lost before it was killed would get no other pass.
+    #[serde(default)]
+    pub(super) wide: Tally,
+    #[serde(default)]
+    pub(super) deep: Tally,
 }
 
 pub(super) fn write(
@@ -180,6 +186,8 @@ pub(super) fn read(
         numbers: Numbers {
             rtt: numbers.rtt.within_reason(),
             counters: numbers.counters.within_reason(),
+            wide: numbers.wide.within_reason(),
+            deep: numbers.deep.within_reason(),
         },
         listed,
         leaks,

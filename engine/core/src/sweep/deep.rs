@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use sonde_wire::VlanId;
 
+use super::again::Tally;
 use super::event::{Event, Show};
 use super::outbox::{Outbox, Rest, port_probe};
 use crate::answered;
@@ -39,6 +40,8 @@ pub(super) struct Deep {
     queue_max: usize,
     passes: u32,
     ports: u32,
+    /// First answers of all hosts.
+    pub(super) tally: Tally,
     /// Between two probes to one host.
     interval: Duration,
     /// Probes done by hosts that are or were in the table, and due to all that were found.
@@ -64,6 +67,7 @@ impl Deep {
             queue_max: queue_max.max(1),
             passes: plan.passes().max(1),
             ports: plan.ports().len(),
+            tally: Tally::default(),
             interval: Duration::from_nanos(1_000_000_000 / host_pps.clamp(1, 1_000_000_000)),
             done: 0,
             due: 0,
@@ -101,9 +105,15 @@ impl Deep {
         self.hosts.find(vlan, ip)
     }
 
-    /// The host in `slot` has answered `port`, an index into the plan's. The pass it came in, if it is the first
-    /// answer. With its last one the host leaves.
-    pub(super) fn answer(&mut self, slot: u32, port: u32, now: Instant) -> Option<u32> {
+    /// The host in `slot` has answered `port`, an index into the plan's, which says something of loss if it `tells`. The
+    /// pass it came in, if it is the first answer. With its last one the host leaves.
+    pub(super) fn answer(
+        &mut self,
+        slot: u32,
+        port: u32,
+        now: Instant,
+        tells: bool,
+    ) -> Option<u32> {
         let passes = self.passes;
         let (host, bits, _) = self.hosts.get_mut(slot);
         // Past its passes its silent ports are being reported: too late.
@@ -112,7 +122,10 @@ impl Deep {
         }
         host.missing -= 1;
         // Before a pass begins, answers are to the one before.
-        let pass = host.pass - u32::from(host.cursor == 0 && host.pass > 0);
+        let pass = host.pass - u32::from(host.cursor == 0 && host.pass > 0) + host.again;
+        if tells {
+            self.tally.count_recent(pass);
+        }
         // One that has its turn still to come leaves then.
         if host.missing == 0 && self.waiting.remove(slot) {
             self.count_saved(slot);
@@ -221,6 +234,9 @@ impl Deep {
     /// A host has answered everything: what was still due is done.
     fn count_saved(&mut self, slot: u32) {
         let (host, ..) = self.hosts.get_mut(slot);
+        if host.again > 0 {
+            return;
+        }
         let left = u64::from(self.passes.saturating_sub(host.pass)) * u64::from(self.ports);
         self.done += left.saturating_sub(u64::from(host.cursor));
     }
@@ -260,6 +276,17 @@ impl Deep {
         if host.missing == 0 {
             self.count_saved(slot);
             return Turn::Done;
+        }
+        let asked = self.passes + host.again;
+        if host.pass >= self.passes
+            && host.cursor == 0
+            && next_hop.is_some()
+            && self.tally.wants_more_of_each(asked, host.again)
+        {
+            host.again += 1;
+            host.pass = self.passes - 1;
+            host.port = strides.at(ip, 0);
+            out.counters.extra_passes += 1;
         }
         if host.pass >= self.passes {
             if !show.wants_silence() || next_hop.is_none() {
@@ -307,17 +334,15 @@ impl Deep {
             host.cursor += 1;
             host.port = strides.next(host.port);
         }
-        self.done += u64::from(host.cursor - begun);
+        if host.again == 0 {
+            self.done += u64::from(host.cursor - begun);
+        }
         if host.cursor >= end && matches!(turn, Turn::Again) {
-            self.done += u64::from(self.ports - host.cursor);
+            if host.again == 0 {
+                self.done += u64::from(self.ports - host.cursor);
+            }
             host.pass += 1;
             host.cursor = 0;
-            if host.pass == self.passes && host.repeated < out.extra_passes {
-                host.repeated += 1;
-                host.pass -= 1;
-                self.done -= u64::from(self.ports);
-                out.counters.extra_passes += 1;
-            }
             host.port = strides.at(ip, 0);
             let last_sent = if next_hop.is_some() {
                 host.last_sent

@@ -53,18 +53,14 @@ const ESTIMATE: u32 = 32;
 const DARK: u32 = 8;
 /// Loss that is checked now and then by going slower: it might be a full path after all.
 const HEAVY: f64 = 0.15;
-/// After so many verdicts.
-const CHECK: u32 = 10;
+/// After so many verdicts, the first time and later, as long as it does not help.
+const CHECK: (u32, u32) = (2, 16);
 /// Loss that differs by so much from what was known was not known.
 const NEWS: f64 = 0.05;
 /// Loss that is always allowed for.
 const LOSS_MIN: f64 = 0.005;
 /// A pause longer than this is no part of a rate.
 const PAUSE: Duration = Duration::from_millis(5);
-/// What may stay unfound because it was lost in every pass.
-const MISSED_MAX: f64 = 1e-5;
-/// Passes beyond those asked for, at most.
-pub(super) const EXTRA_PASSES: u32 = 3;
 
 /// What the closed loop saw and did. Rates are frames a second, shares 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq, Default, Serialize, Deserialize)]
@@ -105,6 +101,7 @@ pub(super) struct Governor {
     step: f64,
     /// Verdicts since the last descent.
     since_check: u32,
+    check_after: u32,
     /// The descent's first verdict: its epoch, what was missing then, and what of that has come late.
     doubted: (u32, u32, u32),
     report: GovernorReport,
@@ -157,6 +154,7 @@ impl Governor {
             lets_through: None,
             step: STEP.0,
             since_check: 0,
+            check_after: CHECK.0,
             doubted: (u32::MAX, 0, 0),
             report: GovernorReport::default(),
         }
@@ -232,20 +230,6 @@ impl Governor {
         self.limit != limit
     }
 
-    /// Passes over what stays silent beyond `passes`: with those lost to a full path, so many that loss alone keeps
-    /// next to nothing from being found. Who asked for fewer than three has chosen to miss some.
-    pub(super) fn extra_passes(&self, passes: u32) -> u32 {
-        let lost = u32::from(self.report.lowered > 0);
-        if passes < 3 {
-            return lost;
-        }
-        let missed = |extra: &u32| {
-            let loss = self.report.loss.max(LOSS_MIN);
-            loss.powi((passes + extra - lost) as i32) <= MISSED_MAX
-        };
-        (0..EXTRA_PASSES).find(missed).unwrap_or(EXTRA_PASSES)
-    }
-
     pub(super) fn report(&self) -> GovernorReport {
         GovernorReport {
             settled_rate: self.limit,
@@ -288,8 +272,9 @@ impl Governor {
             return self.lower(verdict, self.limit, false);
         }
         self.since_check += 1;
-        if self.since_check >= CHECK && self.report.loss > HEAVY {
+        if self.since_check >= self.check_after && self.report.loss > HEAVY {
             self.since_check = 0;
+            self.check_after = (self.check_after * 2).min(CHECK.1);
             return self.lower_to(0.5, verdict, self.limit, false);
         }
         self.report.loss = (self.report.loss + 0.05 * short).clamp(0.0, 0.9);
@@ -360,6 +345,7 @@ impl Governor {
     fn settle(&mut self, goodput: f64, known: bool) {
         let lets_through = (goodput / self.expected()).max(RATE_MIN);
         self.state = State::Cruising;
+        self.check_after = CHECK.0;
         self.lets_through = known.then_some(lets_through);
         self.step = STEP.0;
         self.set(Some((lets_through * SAFE).max(RATE_MIN)));
@@ -511,23 +497,5 @@ mod tests {
         let back = (0..54).position(|_| governor.answered_late(epoch));
         assert_eq!((back, governor.limit()), (Some(27), None));
         assert_eq!(governor.report().lowered, 0);
-    }
-
-    #[test]
-    fn passes_are_added_for_what_loss_leaves() {
-        let mut governor = Governor::new(Instant::ZERO);
-        let mut extra = |loss, lowered, passes| {
-            (governor.report.loss, governor.report.lowered) = (loss, lowered);
-            governor.extra_passes(passes)
-        };
-        assert_eq!(
-            [extra(0.0, 0, 3), extra(0.005, 0, 3), extra(0.0, 1, 4)],
-            [0; 3]
-        );
-        assert_eq!((extra(0.0, 1, 3), extra(0.0975, 0, 3)), (1, 2));
-        assert_eq!(
-            (extra(0.9, 1, 3), extra(0.9, 0, 1), extra(0.0, 1, 1)),
-            (EXTRA_PASSES, 0, 1)
-        );
     }
 }

@@ -213,10 +213,6 @@ impl Loop {
         self.governor.limit()
     }
 
-    pub(super) fn extra_passes(&self, passes: u32) -> u32 {
-        self.governor.extra_passes(passes)
-    }
-
     pub(super) fn report(&self) -> GovernorReport {
         self.governor.report()
     }

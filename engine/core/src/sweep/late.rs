@@ -20,6 +20,8 @@ pub(super) struct Late {
     count: usize,
     /// What the pass asks that is being made for it.
     due: Box<[Option<Span>]>,
+    /// By gateway, whether something behind it was passed over in any pass.
+    ever: Box<[bool]>,
 }
 
 impl Late {
@@ -30,11 +32,13 @@ impl Late {
             skipped: none.clone(),
             count: 0,
             due: none,
+            ever: vec![false; gateways].into_boxed_slice(),
         }
     }
 
     /// What is at `place` is behind `gateway` and was not asked; `host` if it is the last of its host.
     pub(super) fn skip(&mut self, gateway: u32, place: u64, host: bool) {
+        self.skip_once(gateway);
         let skipped = &mut self.skipped[gateway as usize];
         self.count += usize::from(skipped.is_none());
         let span = skipped.get_or_insert(Span {
@@ -44,6 +48,16 @@ impl Late {
         });
         (span.first, span.last) = (span.first.min(place), span.last.max(place));
         span.hosts += u64::from(host);
+    }
+
+    /// Something behind `gateway` was not asked in a pass before the last.
+    pub(super) fn skip_once(&mut self, gateway: u32) {
+        self.ever[gateway as usize] = true;
+    }
+
+    /// Whether something behind `gateway` was not asked in some pass: what comes from there late may have been asked late.
+    pub(super) fn was_skipped(&self, gateway: u32) -> bool {
+        self.ever[gateway as usize]
     }
 
     /// True when nothing was skipped.
@@ -75,6 +89,7 @@ impl Late {
 
     /// Nothing was skipped: another window begins.
     pub(super) fn clear(&mut self) {
+        self.ever.fill(false);
         if self.count > 0 {
             self.skipped.fill(None);
             self.count = 0;

@@ -45,7 +45,9 @@ impl Sweep {
         let port = asked.and_then(|(proto, port, ..)| plan.ports().index(proto, port));
         if let Some(slot) = self.deep.find(reply.vlan, reply.ip) {
             let port = port.ok_or(RxDrop::Duplicate)?;
-            let pass = self.deep.answer(slot, port, now);
+            let pass = self
+                .deep
+                .answer(slot, port, now, tells_of_loss(reply.answer));
             let pass = pass.ok_or(RxDrop::Duplicate)?;
             let rtt = self.believe(now, &reply, pass, false);
             self.tell_port(&reply, rtt);
@@ -54,7 +56,8 @@ impl Sweep {
         if segment.kind == UnitKind::HostPort {
             let port = port.ok_or(RxDrop::Unasked)?;
             let unit = self.fresh(segment, reply.ip, Some(port))?;
-            let pass = self.wide.answer(unit);
+            let gateway = self.neighbors.gateway_of(segment.route);
+            let pass = self.wide.answer(unit, gateway, tells_of_loss(reply.answer));
             let rtt = self.believe(now, &reply, pass, false);
             if let Some(reason) = proves_up(&reply) {
                 self.list_host(&reply, reason, rtt);
@@ -79,7 +82,8 @@ impl Sweep {
             answered: port,
         };
         self.deep.admit(found, now);
-        let pass = self.wide.answer(unit);
+        let gateway = self.neighbors.gateway_of(route);
+        let pass = self.wide.answer(unit, gateway, tells_of_loss(reply.answer));
         let rtt = self.believe(now, &reply, pass, true);
         self.tell_host(&reply, reason, found.mac, rtt);
         if port.is_some() {
@@ -126,7 +130,7 @@ impl Sweep {
             Answer::Echo => ProbeKind::Echo,
             Answer::TcpOpen(port) | Answer::TcpClosed(port) => ProbeKind::TcpSyn { port },
             Answer::UdpReply(port) => ProbeKind::Udp { port },
-            Answer::UdpClosed(_) | Answer::Filtered(..) => return,
+            Answer::UdpClosed(_) | Answer::Filtered(..) => return, // see tells_of_loss
         };
         let Some(segment) = self.plan.segment_of(reply.vlan, reply.ip) else {
             return;
@@ -233,6 +237,12 @@ impl Sweep {
             });
         }
     }
+}
+
+/// Whether it says something of loss that an answer comes late. Routers and hosts hold those that don't to a rate of
+/// their own.
+fn tells_of_loss(answer: Answer) -> bool {
+    !matches!(answer, Answer::UdpClosed(_) | Answer::Filtered(..))
 }
 
 /// What an answer says of a port.

@@ -30,6 +30,7 @@
 //! | broadcasts waiting for their VLAN's turn | a second of one VLAN | the wide lane waits |
 //! | resets, answers of ours | a few hundred | dropped and counted; the peer repeats itself |
 
+mod again;
 mod broadcast;
 mod checkpoint;
 mod config;
@@ -163,6 +164,7 @@ impl Sweep {
         let rest = checkpoint::read(&sweep.plan, &state, wide, deep, now)?;
         sweep.counters = rest.numbers.counters;
         sweep.rtt = rest.numbers.rtt;
+        (sweep.wide.tally, sweep.deep.tally) = (rest.numbers.wide, rest.numbers.deep);
         sweep.listed.extend(&rest.listed);
         sweep.leaks.extend(&rest.leaks);
         Ok(sweep)
@@ -214,12 +216,11 @@ impl Sweep {
         out.clear();
         self.now = now;
         self.listened(now);
-        let (mut extra_passes, sent) = (0, self.counters.sent());
-        if let Some(closed) = &mut self.closed {
-            if closed.poll(now, &self.rtt) {
-                self.pacer.govern(closed.limit());
-            }
-            extra_passes = closed.extra_passes(self.plan.passes());
+        let sent = self.counters.sent();
+        if let Some(closed) = &mut self.closed
+            && closed.poll(now, &self.rtt)
+        {
+            self.pacer.govern(closed.limit());
         }
         self.pacer.ask(now);
         let mut outbox = Outbox {
@@ -234,7 +235,6 @@ impl Sweep {
             sampling: self.sampling,
             unproven: &mut self.unproven,
             pacer: &mut self.pacer,
-            extra_passes,
             room,
             out,
             full: false,
@@ -386,6 +386,8 @@ impl Sweep {
             numbers: checkpoint::Numbers {
                 counters: self.counters,
                 rtt: self.rtt,
+                wide: self.wide.tally,
+                deep: self.deep.tally,
             },
             listed: self.listed.iter().collect(),
             leaks: self.leaks.iter().collect(),

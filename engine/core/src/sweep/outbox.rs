@@ -36,8 +36,6 @@ pub(super) struct Outbox<'a> {
     pub(super) sampling: Sampling,
     pub(super) unproven: &'a mut Unproven,
     pub(super) pacer: &'a mut Pacer,
-    /// Passes beyond those asked for, over what stays silent.
-    pub(super) extra_passes: u32,
     pub(super) room: usize,
     pub(super) out: &'a mut Vec<Transmit>,
     /// Something had to be left for the next batch.

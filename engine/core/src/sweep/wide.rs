@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::ops::Range;
 
+use super::again::Tally;
 use super::broadcast::Broadcasts;
 use super::config::SweepConfig;
 use super::event::{Event, Show};
@@ -58,8 +59,12 @@ pub(super) struct Wide {
     /// Passes of this window over what was late.
     late_passes: u32,
     trail: Trail<(u32, u64)>,
-    /// How often the last pass was repeated.
-    repeated: u32,
+    /// What this pass over the window is.
+    pass: Pass,
+    /// Passes of this window beyond those asked for.
+    again: u32,
+    /// First answers of this window.
+    pub(super) tally: Tally,
     phase: Phase,
     reports_silence: bool,
 }
@@ -74,6 +79,16 @@ enum Phase {
     Reporting(u64),
     /// Nothing is left.
     Over,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pass {
+    /// One of those asked for.
+    Due,
+    /// Over what was late.
+    Late,
+    /// One more, because of loss.
+    Again,
 }
 
 /// Where an answer belongs.
@@ -139,7 +154,9 @@ impl Wide {
             late: Late::new(neighbors.len()),
             late_passes: 0,
             trail: Trail::new((0, 0), now),
-            repeated: 0,
+            pass: Pass::Due,
+            again: 0,
+            tally: Tally::default(),
             phase: Phase::Over,
             reports_silence: show.wants_silence() && of_kind(UnitKind::HostPort),
             shard,
@@ -166,6 +183,9 @@ impl Wide {
                     let answered_by = self.last_sent + out.timeout_last;
                     if self.missing > 0 && answered_by > out.heard {
                         return Rest::Until(answered_by);
+                    }
+                    if self.begin_again(out) {
+                        continue;
                     }
                     self.phase = Phase::Reporting(0);
                     if !self.reports_silence {
@@ -207,23 +227,32 @@ impl Wide {
     fn is_ahead_of_all(&self, unit: u64) -> bool {
         self.round == 0
             && self.phase == Phase::Rounds
-            && self.late_passes == 0
-            && self.repeated == 0
+            && self.pass == Pass::Due
             && unit >= self.cursor
     }
 
-    /// A unit that [`Wide::place`] found has its answer. The pass it came in.
-    pub(super) fn answer(&mut self, unit: u64) -> u32 {
+    /// A unit that [`Wide::place`] found behind `gateway` has its answer, which says something of loss if it `tells`.
+    /// The pass it came in.
+    pub(super) fn answer(&mut self, unit: u64, gateway: Option<u32>, tells: bool) -> u32 {
+        let pass = self.pass_of(unit);
+        let unasked = || gateway.is_some_and(|gateway| self.late.was_skipped(gateway));
+        if tells && self.pass != Pass::Late && (pass == 0 || !unasked()) {
+            self.tally.count(pass);
+        }
         self.missing -= u64::from(self.answered.insert(unit));
         if self.missing == 0 && self.window + self.length == self.shard.end {
             self.phase = Phase::Over;
         }
-        if self.late_passes > 0 {
-            return self.passes - 1;
+        pass
+    }
+
+    fn pass_of(&self, unit: u64) -> u32 {
+        if self.pass == Pass::Late {
+            return self.passes - 1 + self.again;
         }
         // What this round has not reached was last asked in the one before.
         let ahead = self.round == self.rounds() || unit >= self.cursor;
-        (self.round - u32::from(ahead && self.round > 0)) / self.kinds
+        (self.round - u32::from(ahead && self.round > 0)) / self.kinds + self.again
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -238,9 +267,9 @@ impl Wide {
             return (due, due);
         }
         let windows = (self.window - self.shard.start).saturating_mul(rounds);
-        let (round, cursor) = match self.late_passes {
-            0 => (u64::from(self.round), self.cursor),
-            _ => (rounds, 0),
+        let (round, cursor) = match self.pass {
+            Pass::Due => (u64::from(self.round), self.cursor),
+            Pass::Late | Pass::Again => (rounds, 0),
         };
         let round = round.saturating_mul(self.length);
         (windows.saturating_add(round).saturating_add(cursor), due)
@@ -307,7 +336,8 @@ impl Wide {
         self.asked_at.fill(NEVER);
         self.late.clear();
         self.late_passes = 0;
-        (self.round, self.cursor, self.block, self.repeated) = (0, 0, None, 0);
+        (self.pass, self.again, self.tally) = (Pass::Due, 0, Tally::default());
+        (self.round, self.cursor, self.block) = (0, 0, None);
         self.trail = Trail::new((0, 0), now);
     }
 
@@ -338,7 +368,7 @@ impl Wide {
         if self.block != Some(block) {
             let asked_at = self.asked_at[block as usize];
             let answered_by = asked_at + out.timeout;
-            if self.round + self.repeated > 0 && asked_at > NEVER && answered_by > out.heard {
+            if self.round + self.again > 0 && asked_at > NEVER && answered_by > out.heard {
                 return Some(Rest::Until(answered_by));
             }
             self.block = Some(block);
@@ -354,7 +384,7 @@ impl Wide {
 
     #[inline]
     fn follow(&mut self, out: &Outbox<'_>) {
-        if self.late_passes > 0 {
+        if self.pass == Pass::Late {
             return; // the last pass is made again if this one is cut off
         }
         let (round, cursor, broadcasts) = (self.round, self.cursor, &self.broadcasts);
@@ -368,17 +398,11 @@ impl Wide {
 
     fn end_round(&mut self, out: &mut Outbox<'_>, neighbors: &mut Neighbors) {
         self.round += 1;
-        if self.round == self.rounds() && self.late_passes == 0 && self.repeated < out.extra_passes
-        {
-            self.repeated += 1;
-            self.round -= self.kinds;
-            out.counters.extra_passes += 1;
-        }
         (self.cursor, self.block) = (0, None);
         self.follow(out);
         if self.round == self.rounds() {
             self.phase = Phase::Waiting;
-            if !self.late.is_empty() && self.late_passes == 0 {
+            if !self.late.is_empty() && self.pass == Pass::Due {
                 // Their gateways have one more chance.
                 self.last_sent = out.now;
                 neighbors.retry(out.now);
@@ -398,6 +422,21 @@ impl Wide {
         };
         out.counters.unreachable = out.counters.unreachable.saturating_sub(hosts);
         self.late_passes += 1;
+        self.pass = Pass::Late;
+        (self.round, self.cursor, self.block) = ((self.passes - 1) * self.kinds, 0, None);
+        self.trail = Trail::new((self.round, self.cursor), out.now);
+        self.phase = Phase::Rounds;
+        true
+    }
+
+    /// Begins another pass over what is missing, if loss says so.
+    fn begin_again(&mut self, out: &mut Outbox<'_>) -> bool {
+        if self.missing == 0 || !self.tally.wants_more(self.passes + self.again, self.again) {
+            return false;
+        }
+        self.again += 1;
+        out.counters.extra_passes += 1;
+        self.pass = Pass::Again;
         (self.round, self.cursor, self.block) = ((self.passes - 1) * self.kinds, 0, None);
         self.trail = Trail::new((self.round, self.cursor), out.now);
         self.phase = Phase::Rounds;
@@ -420,7 +459,7 @@ impl Wide {
         let (pass, kind) = (self.round / self.kinds, self.round % self.kinds);
         let (probe, kinds) = match (segment.kind, route.hop) {
             (UnitKind::Host, Hop::OnLink) => {
-                if kind > 0 || self.late_passes > 0 {
+                if kind > 0 || self.pass == Pass::Late {
                     return Asked::Passed;
                 }
                 let turn = if has_turn {
@@ -455,15 +494,20 @@ impl Wide {
         };
         let gateway = neighbors.gateway_of(segment.route);
         let place = u64::from(kind) * self.length + position;
-        if self.late_passes > 0 && !gateway.is_some_and(|gateway| self.late.is_due(gateway, place))
-        {
+        let is_due = |gateway| self.late.is_due(gateway, place);
+        if self.pass == Pass::Late && !gateway.is_some_and(is_due) {
             return Asked::Passed;
         }
         let Some(next_hop) = neighbors.next_hop(segment.route, route) else {
-            if let (true, Some(gateway)) = (pass + 1 == self.passes, gateway) {
-                let host = kind + 1 == kinds && stands_for_host(&unit);
-                self.late.skip(gateway, place, host);
-                out.counters.unreachable += u64::from(host);
+            match gateway {
+                Some(_) if self.pass == Pass::Again => {} // it counts as skipped, or was asked before
+                Some(gateway) if pass + 1 == self.passes => {
+                    let host = kind + 1 == kinds && stands_for_host(&unit);
+                    self.late.skip(gateway, place, host);
+                    out.counters.unreachable += u64::from(host);
+                }
+                Some(gateway) => self.late.skip_once(gateway),
+                None => {}
             }
             return Asked::Passed;
         };

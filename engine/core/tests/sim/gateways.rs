@@ -141,7 +141,8 @@ fn absent_and_slow_ones_and_loss_hold_up_nobody_and_nobody_is_taken_for_silent()
             });
             let latest = START_MAX.as_nanos() as u64 + 10_000_000;
             assert!(began.unwrap() < latest, "{began:?}");
-            assert!(scan.now < 1_000_000_000, "{} ns in all", scan.now);
+            // Five passes at most, and a wait after each.
+            assert!(scan.now < 1_500_000_000, "{} ns in all", scan.now);
             let found = resolved(&scan.events);
             let there = answers_from.values().filter(|from| **from < u32::MAX);
             // Six questions and more, one in ten lost.

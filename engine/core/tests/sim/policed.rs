@@ -1,6 +1,7 @@
-//! As fast as loses nothing: through a policer, and where frames are lost whatever the rate.
+//! As fast as loses nothing: through a policer, and where frames are lost whatever the rate. Loss alone gets more passes.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 
 use sonde_core::judge::Answer;
 use sonde_core::probe::ProbeKind;
@@ -101,10 +102,10 @@ fn through_a_policer_nearly_all_is_found_at_its_rate() {
                     "{found} at {rate}, {loss}: {:?}",
                     seen.report
                 );
-                // With loss the search for the rate takes longer, from below.
-                let least = if loss == 0 { 0.9 } else { 0.5 };
+                // With loss the search for the rate takes longer, from either side.
+                let (least, most) = if loss == 0 { (0.9, 1.1) } else { (0.5, 1.3) };
                 assert!(
-                    (least..1.1).contains(&settled),
+                    (least..most).contains(&settled),
                     "{settled} at {rate}, {loss}: {:?}",
                     seen.report
                 );
@@ -141,5 +142,61 @@ fn loss_alone_leaves_no_limit_and_is_made_up_for() {
             (0, None),
             "{report:?}"
         );
+    });
+}
+
+/// Scans a port of 2^19 addresses at a given rate, of which one in `answers` answers. Found, of those; frames sent.
+fn scan_at_a_rate(seed: u64, discovery: &str, answers: u32, loss: u64) -> (f64, u64, u64) {
+    let plan = plan("10.0.0.0/13", "80", discovery, Some(1_000_000));
+    let mut scan = Direct::new(&plan, config(1));
+    let mut random = Random::new(seed);
+    scan.run(|_, probe| {
+        let lost = (0..2).any(|_| random.below(1000) < loss);
+        let IpAddr::V4(ip) = probe.dst else {
+            return None;
+        };
+        match probe.kind {
+            ProbeKind::Arp => Some(Answer::Link),
+            _ if lost || u32::from(ip) % answers > 0 => None,
+            ProbeKind::TcpSyn { port } => Some(Answer::TcpOpen(port)),
+            _ => Some(Answer::Echo),
+        }
+    });
+    let counters = scan.sweep.counters();
+    assert_eq!(counters.probes_done, counters.probes_due);
+    let there = (1 << 19) / u64::from(answers);
+    let found = counters.open as f64 / there as f64;
+    (
+        found,
+        counters.sent_tcp + counters.sent_echo,
+        counters.extra_passes,
+    )
+}
+
+#[test]
+fn at_a_given_rate_loss_gets_the_passes_it_takes_and_silence_alone_none() {
+    with_seeds(3, |seed| {
+        let all = f64::from(1 << 19);
+        // Everybody answers: 1 + p + p^2 + p^3 + p^4 frames each, of which p = 0.0975 are not answered.
+        let (found, sent, more) = scan_at_a_rate(seed, "none", 1, 50);
+        assert!(found >= 0.9999, "{found}");
+        assert!((sent as f64 / all - 1.108).abs() < 0.002, "{sent} frames");
+        assert_eq!(more, 2);
+        // One in sixteen answers: the others get the same passes.
+        let (found, sent, more) = scan_at_a_rate(seed, "none", 16, 50);
+        assert!(found >= 0.9998, "{found}");
+        assert!(
+            (sent as f64 / all - 4.757).abs() < 0.002,
+            "{sent} frames, {more} more"
+        );
+        // Hosts that were found by another question have their ports asked as often as it takes.
+        let (found, _, more) = scan_at_a_rate(seed, "echo", 1, 50);
+        assert!(found >= 0.9999 && more > 2, "{found} in {more} more passes");
+        // Nothing is lost.
+        for answers in [1, 16] {
+            let (found, sent, more) = scan_at_a_rate(seed, "none", answers, 0);
+            let silent = all - all / f64::from(answers);
+            assert_eq!((found, sent as f64, more), (1.0, all + 2.0 * silent, 0));
+        }
     });
 }

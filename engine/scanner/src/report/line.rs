@@ -8,16 +8,17 @@ use sonde_core::observation::{
     HostObservation, HostReason, HostState, Observation, PortObservation, PortReason, Proto,
 };
 use sonde_core::request::PortState;
-use sonde_wire::VlanId;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// Writes lines; remembers the last time it wrote, as a burst of answers has but one.
+/// Writes lines. What many lines have in common is kept ready: the place up to the address, states with their
+/// reasons, and the end with its time, as a burst of answers has but one.
 #[derive(Debug)]
 pub(crate) struct LineWriter {
     line: Vec<u8>,
     time: OffsetDateTime,
-    time_text: String,
+    /// From the comma before the time to the newline.
+    end: Vec<u8>,
 }
 
 impl Default for LineWriter {
@@ -25,7 +26,7 @@ impl Default for LineWriter {
         Self {
             line: Vec::with_capacity(256),
             time: OffsetDateTime::UNIX_EPOCH,
-            time_text: "1970-01-01T00:00:00Z".to_owned(),
+            end: b",\"time\":\"1970-01-01T00:00:00Z\"}\n".to_vec(),
         }
     }
 }
@@ -41,103 +42,119 @@ impl LineWriter {
         match observation {
             Observation::Host(host) if host.vendor.is_none() => self.host(host)?,
             Observation::Port(port) => self.port(port)?,
-            other => serde_json::to_writer(&mut self.line, other)?,
+            other => {
+                serde_json::to_writer(&mut self.line, other)?;
+                self.line.push(b'\n');
+            }
         }
-        self.line.push(b'\n');
         out.write_all(&self.line)
     }
 
     fn host(&mut self, host: &HostObservation) -> io::Result<()> {
-        self.line.extend(b"{\"type\":\"host\"");
-        self.place(host.vlan, host.ip)?;
-        self.text("state", state_of_host(host.state));
-        self.text("reason", reason_of_host(host.reason));
+        match host.vlan {
+            None => self
+                .line
+                .extend(b"{\"type\":\"host\",\"vlan\":null,\"ip\":\""),
+            Some(vlan) => {
+                self.line.extend(b"{\"type\":\"host\",\"vlan\":");
+                self.digits(vlan.id());
+                self.line.extend(b",\"ip\":\"");
+            }
+        }
+        self.address(host.ip)?;
+        let HostState::Up = host.state;
+        self.line.extend(b"\",\"state\":\"up\",\"reason\":\"");
+        self.line.extend(reason_of_host(host.reason).as_bytes());
+        self.line.push(b'"');
         if let Some(mac) = host.mac {
             write!(self.line, ",\"mac\":\"{mac}\"")?;
         }
-        if let Some(rtt) = host.rtt_us {
-            self.number("rtt_us", rtt);
-        }
-        if let Some(ttl) = host.ttl {
-            self.number("ttl", ttl.into());
-        }
+        self.rtt(host.rtt_us);
+        self.ttl(host.ttl);
         self.end(host.time)
     }
 
     fn port(&mut self, port: &PortObservation) -> io::Result<()> {
-        self.line.extend(b"{\"type\":\"port\"");
-        self.place(port.vlan, port.ip)?;
-        self.text("proto", name_of(port.proto));
-        self.number("port", port.port.into());
-        self.text("state", state_of(port.state));
-        self.text("reason", reason_of(port.reason));
-        if let Some(ttl) = port.ttl {
-            self.number("ttl", ttl.into());
+        match port.vlan {
+            None => self
+                .line
+                .extend(b"{\"type\":\"port\",\"vlan\":null,\"ip\":\""),
+            Some(vlan) => {
+                self.line.extend(b"{\"type\":\"port\",\"vlan\":");
+                self.digits(vlan.id());
+                self.line.extend(b",\"ip\":\"");
+            }
         }
-        if let Some(rtt) = port.rtt_us {
-            self.number("rtt_us", rtt);
+        self.address(port.ip)?;
+        match port.proto {
+            Proto::Tcp => self.line.extend(b"\",\"proto\":\"tcp\",\"port\":"),
+            Proto::Udp => self.line.extend(b"\",\"proto\":\"udp\",\"port\":"),
         }
+        self.digits(port.port);
+        match (port.state, port.reason) {
+            (PortState::Open, PortReason::SynAck) => {
+                self.line
+                    .extend(b",\"state\":\"open\",\"reason\":\"syn-ack\"");
+            }
+            (state, reason) => {
+                self.line.extend(b",\"state\":\"");
+                self.line.extend(state_of(state).as_bytes());
+                self.line.extend(b"\",\"reason\":\"");
+                self.line.extend(reason_of(reason).as_bytes());
+                self.line.push(b'"');
+            }
+        }
+        self.ttl(port.ttl);
+        self.rtt(port.rtt_us);
         self.end(port.time)
     }
 
-    fn place(&mut self, vlan: Option<VlanId>, ip: IpAddr) -> io::Result<()> {
-        match vlan {
-            Some(vlan) => self.number("vlan", vlan.id().into()),
-            None => self.line.extend(b",\"vlan\":null"),
-        }
-        self.line.extend(b",\"ip\":\"");
+    fn address(&mut self, ip: IpAddr) -> io::Result<()> {
         match ip {
             IpAddr::V4(ip) => {
-                let mut digits = itoa::Buffer::new();
-                for (index, octet) in ip.octets().into_iter().enumerate() {
-                    if index > 0 {
-                        self.line.push(b'.');
-                    }
-                    self.line.extend(digits.format(octet).as_bytes());
+                let [a, b, c, d] = ip.octets();
+                self.digits(a);
+                for octet in [b, c, d] {
+                    self.line.push(b'.');
+                    self.digits(octet);
                 }
+                Ok(())
             }
-            IpAddr::V6(ip) => write!(self.line, "{ip}")?,
+            IpAddr::V6(ip) => write!(self.line, "{ip}"),
         }
-        self.line.push(b'"');
-        Ok(())
     }
 
-    fn key(&mut self, key: &str) {
-        self.line.extend(b",\"");
-        self.line.extend(key.as_bytes());
-        self.line.extend(b"\":");
+    fn rtt(&mut self, micros: Option<u64>) {
+        if let Some(micros) = micros {
+            self.line.extend(b",\"rtt_us\":");
+            self.digits(micros);
+        }
     }
 
-    fn number(&mut self, key: &str, value: u64) {
-        self.key(key);
-        let mut digits = itoa::Buffer::new();
-        self.line.extend(digits.format(value).as_bytes());
+    fn ttl(&mut self, ttl: Option<u8>) {
+        if let Some(ttl) = ttl {
+            self.line.extend(b",\"ttl\":");
+            self.digits(ttl);
+        }
     }
 
-    /// `value` needs no escaping.
-    fn text(&mut self, key: &str, value: &str) {
-        self.key(key);
-        self.line.push(b'"');
-        self.line.extend(value.as_bytes());
-        self.line.push(b'"');
+    #[inline]
+    fn digits(&mut self, number: impl itoa::Integer) {
+        self.line
+            .extend(itoa::Buffer::new().format(number).as_bytes());
     }
 
     fn end(&mut self, time: OffsetDateTime) -> io::Result<()> {
         if time != self.time {
-            self.time_text = time.format(&Rfc3339).map_err(io::Error::other)?;
+            self.end.clear();
+            self.end.extend(b",\"time\":\"");
+            let text = time.format(&Rfc3339).map_err(io::Error::other)?;
+            self.end.extend(text.as_bytes());
+            self.end.extend(b"\"}\n");
             self.time = time;
         }
-        self.line.extend(b",\"time\":\"");
-        self.line.extend(self.time_text.as_bytes());
-        self.line.extend(b"\"}");
+        self.line.extend(&self.end);
         Ok(())
-    }
-}
-
-fn name_of(proto: Proto) -> &'static str {
-    match proto {
-        Proto::Tcp => "tcp",
-        Proto::Udp => "udp",
     }
 }
 
@@ -161,12 +178,6 @@ fn reason_of(reason: PortReason) -> &'static str {
     }
 }
 
-fn state_of_host(state: HostState) -> &'static str {
-    match state {
-        HostState::Up => "up",
-    }
-}
-
 fn reason_of_host(reason: HostReason) -> &'static str {
     match reason {
         HostReason::ArpReply => "arp-reply",
@@ -181,7 +192,7 @@ fn reason_of_host(reason: HostReason) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use sonde_wire::MacAddr;
+    use sonde_wire::{MacAddr, VlanId};
     use time::Duration;
 
     use super::super::samples;

@@ -256,15 +256,16 @@ impl Outputs {
         Ok(marks)
     }
 
-    /// Ends every file and forces it onto the disk.
+    /// Ends every file, and forces it onto the disk if `durably`.
     ///
     /// # Errors
     /// When one can't be written.
-    pub fn finish(&mut self) -> io::Result<()> {
+    pub fn finish(&mut self, durably: bool) -> io::Result<()> {
         for open in &mut self.reports {
             open.report.finish()?;
             // Pipes and devices can't be forced, and need not be.
             if let Some((_, file)) = &open.file
+                && durably
                 && file.metadata()?.is_file()
             {
                 file.sync_all()?;
@@ -410,7 +411,7 @@ mod tests {
         for observation in &first[covered..] {
             outputs.observation(observation).unwrap();
         }
-        outputs.finish().unwrap();
+        outputs.finish(true).unwrap();
         drop(outputs);
         let whole = std::fs::read(&path).unwrap();
 
@@ -428,7 +429,7 @@ mod tests {
             for observation in &all[covered..] {
                 outputs.observation(observation).unwrap();
             }
-            outputs.finish().unwrap();
+            outputs.finish(true).unwrap();
             let text = std::fs::read_to_string(&path).unwrap();
             let read: Vec<Observation> = text
                 .lines()
@@ -453,11 +454,11 @@ mod tests {
         findings
             .iter()
             .for_each(|finding| outputs.observation(finding).unwrap());
-        outputs.finish().unwrap();
+        outputs.finish(true).unwrap();
         let before = std::fs::metadata(&path).unwrap().len();
         assert_eq!(marks(&spec)[0].length, before);
         outputs.observation(&summary).unwrap();
-        outputs.finish().unwrap();
+        outputs.finish(true).unwrap();
         assert_eq!(marks(&spec)[0].length, before);
     }
 

@@ -1,6 +1,7 @@
 //! `sonde scan`: arguments to a request, a request to the scanner, what it says to people.
 
 mod lists;
+mod losses;
 mod progress;
 pub(crate) mod request;
 mod values;
@@ -27,8 +28,6 @@ use super::{Refused, print_data};
 const EXIT_PARTIAL: u8 = 3;
 /// Ended early by Ctrl-C: partial results and a checkpoint are written.
 const EXIT_INTERRUPTED: u8 = 130;
-/// A loss above this is worth a sentence: three passes then miss more than one answer in a million.
-const LOSS_WORTH_SAYING: f64 = 0.01;
 
 /// Scan from here, now
 #[derive(clap::Args)]
@@ -266,12 +265,9 @@ fn warn_of_losses(outcome: &Outcome, table: bool) {
             "sonde: {lost} lost because this machine could not keep up; a lower --rate loses less"
         );
     }
-    if let Some(loss) = outcome.loss.filter(|loss| *loss > LOSS_WORTH_SAYING) {
-        eprintln!(
-            "sonde: {:.1} % of the answers came only when asked again: some may be missing; \
-             a lower --rate loses less",
-            loss * 100.0
-        );
+    let (late, more_passes) = (outcome.loss, outcome.extra_passes);
+    if let Some(sentence) = losses::sentence(late, outcome.governor.as_ref(), more_passes) {
+        eprintln!("sonde: {sentence}");
     }
     if link.tx_refused > 0 {
         let refused = counted(link.tx_refused, "frame");

@@ -73,6 +73,14 @@ impl Pacer {
         });
     }
 
+    /// The link has sent one frame by itself: it counts where the closed loop allows so many. With ceilings no link does.
+    #[inline]
+    pub fn sent_by_link(&mut self) {
+        if let Some(governed) = &mut self.governed {
+            governed.spend();
+        }
+    }
+
     /// Works out what may go at `now`, read before sending.
     pub fn ask(&mut self, now: Instant) {
         if let Some(frames) = &mut self.frames {
@@ -92,7 +100,10 @@ impl Pacer {
         let octets = octets as u64;
         if self.frames.as_ref().is_some_and(|f| f.granted < 1)
             || self.octets.as_ref().is_some_and(|o| o.granted < octets)
-            || self.governed.as_ref().is_some_and(|g| g.credit < UNIT)
+            || self
+                .governed
+                .as_ref()
+                .is_some_and(|g| g.credit < UNIT as i64)
         {
             return false;
         }
@@ -103,7 +114,7 @@ impl Pacer {
             ceiling.take(octets);
         }
         if let Some(governed) = &mut self.governed {
-            governed.credit -= UNIT;
+            governed.spend();
         }
         self.pending.0 += 1;
         self.pending.1 += octets;
@@ -141,8 +152,8 @@ impl Pacer {
 #[derive(Clone, Copy, Debug)]
 struct Governed {
     rate: u64,
-    /// In units of [`UNIT`].
-    credit: u64,
+    /// In units of [`UNIT`]; below zero when others sent.
+    credit: i64,
     at: Instant,
 }
 
@@ -157,17 +168,25 @@ impl Governed {
 
     fn ask(&mut self, now: Instant) {
         let passed = now.saturating_since(self.at).as_nanos() as u64;
-        let most = BURST.max(self.rate / 1000) * UNIT;
-        self.credit = self
-            .credit
-            .saturating_add(passed.saturating_mul(self.rate))
-            .min(most);
+        let earned = i64::try_from(passed.saturating_mul(self.rate)).unwrap_or(i64::MAX);
+        self.credit = self.credit.saturating_add(earned).min(self.most());
         self.at = self.at.max(now);
+    }
+
+    /// One frame is gone. What is owed is bounded: a flood of answers must not hold up the scan.
+    #[inline]
+    fn spend(&mut self) {
+        self.credit = (self.credit - UNIT as i64).max(-4 * self.most());
+    }
+
+    /// A burst.
+    fn most(&self) -> i64 {
+        (BURST.max(self.rate / 1000) * UNIT) as i64
     }
 
     fn ready_at(&self) -> Instant {
         let portion = (self.rate / 4000).clamp(1, BURST / 2);
-        let lacking = (portion * UNIT).saturating_sub(self.credit);
+        let lacking = ((portion * UNIT) as i64).saturating_sub(self.credit).max(0) as u64;
         self.at + Duration::from_nanos(lacking.div_ceil(self.rate))
     }
 }

@@ -205,7 +205,9 @@ impl Plan {
             discovery: built.discovery,
             units,
             digest: 0,
-            loses_nothing: request.rate_pps.is_none() && !env.kernel_routes,
+            loses_nothing: request.rate_pps.is_none()
+                && request.bandwidth_bps.is_none()
+                && !env.kernel_routes,
         };
         plan.digest = plan.work_out_digest();
         Ok(plan)

@@ -9,7 +9,7 @@ use sonde_core::observation::{OBSERVATION_VERSION, ScanHeader, Summary};
 use sonde_core::plan::{Plan, PlanError};
 use sonde_core::policy::Policy;
 use sonde_core::request::{REQUEST_VERSION, ScanRequest};
-use sonde_core::sweep::{ResumeError, Sweep, SweepConfig};
+use sonde_core::sweep::{GovernorReport, ResumeError, Sweep, SweepConfig};
 use sonde_core::time::Instant;
 use sonde_link::{FrameLink, LinkCounters};
 use uuid::Uuid;
@@ -98,6 +98,10 @@ pub struct Outcome {
     pub checkpoint: Option<Checkpoint>,
     /// Share of first answers that only came in a later pass; `None` with one pass.
     pub loss: Option<f64>,
+    /// What the closed loop saw and did; `None` at a given rate.
+    pub governor: Option<GovernorReport>,
+    /// Passes over what was missing beyond those asked for, because of loss.
+    pub extra_passes: u64,
     /// What the link counted.
     pub link: LinkCounters,
 }
@@ -131,6 +135,7 @@ impl Scan {
         let config = SweepConfig {
             key,
             source_port,
+            closed_loop: plan.loses_nothing(),
             ..SweepConfig::default()
         };
         let clock = Clock::start();
@@ -255,17 +260,22 @@ impl Scan {
             writer: &writer,
         };
         let ended = driver.run(header, &mut sweep, exchange.as_mut());
+        let link = exchange.counters();
+        // Taking a program off an interface waits for the kernel; meanwhile the last findings are written.
+        drop(exchange);
         let written = writer.finish();
         match ended {
             Ok((end, summary, checkpoint)) => {
                 written.map_err(ScanError::Write)?;
-                let (loss, link) = (sweep.counters().loss(), exchange.counters());
+                let loss = sweep.counters().loss();
                 Ok(Outcome {
                     id,
                     end,
                     summary,
                     checkpoint,
                     loss,
+                    governor: sweep.governor(),
+                    extra_passes: sweep.counters().extra_passes,
                     link,
                 })
             }

@@ -59,6 +59,8 @@ const CHECK: (u32, u32) = (2, 16);
 const NEWS: f64 = 0.05;
 /// Loss that is always allowed for.
 const LOSS_MIN: f64 = 0.005;
+/// Of a question that says nothing.
+pub(super) const OF_NONE: u32 = u32::MAX;
 /// A pause longer than this is no part of a rate.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -155,7 +157,7 @@ impl Governor {
             step: STEP.0,
             since_check: 0,
             check_after: CHECK.0,
-            doubted: (u32::MAX, 0, 0),
+            doubted: (OF_NONE, 0, 0),
             report: GovernorReport::default(),
         }
     }
@@ -189,7 +191,7 @@ impl Governor {
     /// A question asked in `epoch`, given up since, was answered after all. True if that changes the limit.
     pub(super) fn answered_late(&mut self, epoch: u32) -> bool {
         let (doubted, missing, late) = &mut self.doubted;
-        if epoch != *doubted {
+        if epoch != *doubted || epoch == OF_NONE {
             return false;
         }
         *late += 1;
@@ -199,7 +201,7 @@ impl Governor {
         if *late * 2 <= *missing {
             return false;
         }
-        self.doubted.0 = u32::MAX;
+        self.doubted.0 = OF_NONE;
         self.state = State::Cruising;
         self.report.lowered -= 1;
         self.set(top);

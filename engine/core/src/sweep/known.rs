@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use sonde_wire::MacAddr;
 
-use super::governor::{Governor, GovernorReport};
+use super::governor::{Governor, GovernorReport, OF_NONE};
 use super::outbox::Outbox;
 use crate::neighbor::Neighbors;
 use crate::probe::{ProbeKind, Transmit};
@@ -27,7 +27,9 @@ const TOGETHER: u64 = 8;
 /// Silent so often in a row while others answer, a responder is gone.
 const GONE: u8 = 4;
 /// The shortest wait for an answer: a few ticks of a loaded machine's scheduler.
-const WAIT_MIN: Duration = Duration::from_millis(10);
+const WAIT_MIN: Duration = Duration::from_millis(25);
+/// Between two polls, longer than this is a stall: what was asked before says nothing of the path.
+const STALL: Duration = Duration::from_millis(10);
 /// The longest.
 const WAIT_MAX: Duration = Duration::from_secs(2);
 
@@ -73,6 +75,9 @@ pub(super) struct Loop {
     offered: u32,
     longest: Duration,
     asked: u64,
+    polled_at: Instant,
+    /// Frames that others sent for us since the last batch.
+    others: usize,
     random: u64,
 }
 
@@ -87,6 +92,8 @@ impl Loop {
             offered: 0,
             longest: Duration::ZERO,
             asked: 0,
+            polled_at: now,
+            others: 0,
             random: seed | 1,
         }
     }
@@ -136,11 +143,27 @@ impl Loop {
 
     /// So many frames have left by `now`.
     pub(super) fn sent(&mut self, now: Instant, frames: usize) {
-        self.governor.sent(now, frames);
+        let others = std::mem::take(&mut self.others);
+        self.governor.sent(now, frames + others);
     }
 
-    /// Gives up what was not answered in time, and decides. True if that changes the limit.
-    pub(super) fn poll(&mut self, now: Instant, rtt: &Rtt) -> bool {
+    /// The link has sent one frame by itself, to the same path.
+    #[inline]
+    pub(super) fn sent_by_link(&mut self) {
+        self.others += 1;
+    }
+
+    /// Gives up what was not answered in time, and decides. True if that changes the limit. Everything that arrived before
+    /// `heard` is known.
+    pub(super) fn poll(&mut self, now: Instant, heard: Instant, rtt: &Rtt) -> bool {
+        if now.saturating_since(self.polled_at) > STALL {
+            for at in &self.queue {
+                if let Some(slot) = self.slots[usize::from(*at)].as_mut() {
+                    slot.epoch = OF_NONE;
+                }
+            }
+        }
+        self.polled_at = now;
         let own = (self.longest + self.longest / 2).clamp(WAIT_MIN, WAIT_MAX);
         let wait = match rtt.is_known() {
             true => rtt.timeout().max(own),
@@ -148,7 +171,7 @@ impl Loop {
         };
         while let Some(at) = self.queue.front().copied()
             && let Some(slot) = self.slots[usize::from(at)].as_mut()
-            && slot.asked_at + wait <= now
+            && slot.asked_at + wait <= heard
         {
             self.queue.pop_front();
             slot.queued = false;
@@ -173,9 +196,8 @@ impl Loop {
                 self.asked = due;
                 return;
             };
-            self.asked += 1;
             let Some(slot) = self.slots[at].as_mut() else {
-                continue;
+                return; // a free slot is one that is held
             };
             let Responder {
                 route, ip, kind, ..
@@ -186,11 +208,13 @@ impl Loop {
                 .mac
                 .or_else(|| neighbors.next_hop(route, hop))
             else {
+                self.asked += 1;
                 continue;
             };
             if !out.ask(route, ip, to, kind, false) {
                 return;
             }
+            self.asked += 1;
             (slot.asked_at, slot.epoch) = (out.now, self.governor.epoch());
             (slot.state, slot.queued) = (Asked::Waiting, true);
             self.queue.push_back(at as u16);

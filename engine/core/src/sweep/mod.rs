@@ -218,7 +218,7 @@ impl Sweep {
         self.listened(now);
         let sent = self.counters.sent();
         if let Some(closed) = &mut self.closed
-            && closed.poll(now, &self.rtt)
+            && closed.poll(now, self.heard, &self.rtt)
         {
             self.pacer.govern(closed.limit());
         }
@@ -332,6 +332,11 @@ impl Sweep {
     pub fn handle_proven(&mut self, now: Instant, reply: Reply, reset: Option<u32>) {
         if let (Answer::TcpOpen(port), Some(seq), Some(mac)) = (reply.answer, reset, reply.mac) {
             self.reset(&reply, port, seq, mac);
+        }
+        if let (Answer::TcpOpen(_), None, Some(closed)) = (reply.answer, reset, &mut self.closed) {
+            // Its reset takes room on the path like any frame.
+            closed.sent_by_link();
+            self.pacer.sent_by_link();
         }
         self.handle_reply(now, reply);
     }

@@ -10,7 +10,7 @@ mod answers;
 mod appliance;
 mod capture;
 mod crash;
-#[expect(dead_code, reason = "the other test program uses the rest of it")]
+mod fast;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod peer;

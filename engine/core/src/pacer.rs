@@ -31,6 +31,8 @@ const GRAIN: Duration = Duration::from_micros(25);
 const ENTRIES: usize = (WINDOW.as_nanos() / GRAIN.as_nanos()) as usize + 2;
 /// A frame, or an octet, as credit: rates are per second and times in nanoseconds.
 const UNIT: u64 = 1_000_000_000;
+/// So many small batches are a second's worth of frames that the link answers.
+const SMALL_BATCHES: u64 = 24_000;
 /// Octets on the wire of the longest frame we send.
 const LONGEST: u64 = crate::probe::wire_octets(crate::template::FRAME_MAX, true) as u64;
 /// Octets on the wire of a short frame.
@@ -78,6 +80,7 @@ impl Pacer {
     pub fn sent_by_link(&mut self) {
         if let Some(governed) = &mut self.governed {
             governed.spend();
+            governed.by_link += 1;
         }
     }
 
@@ -100,10 +103,7 @@ impl Pacer {
         let octets = octets as u64;
         if self.frames.as_ref().is_some_and(|f| f.granted < 1)
             || self.octets.as_ref().is_some_and(|o| o.granted < octets)
-            || self
-                .governed
-                .as_ref()
-                .is_some_and(|g| g.credit < UNIT as i64)
+            || self.governed.as_ref().is_some_and(|g| !g.may_go())
         {
             return false;
         }
@@ -115,6 +115,7 @@ impl Pacer {
         }
         if let Some(governed) = &mut self.governed {
             governed.spend();
+            governed.taken += 1;
         }
         self.pending.0 += 1;
         self.pending.1 += octets;
@@ -149,11 +150,22 @@ impl Pacer {
 }
 
 /// A limit that is no promise: a bucket that holds a burst.
+///
+/// The link's own frames follow each batch of ours. In a path that is full the first ones of a burst, ours, would find room, and
+/// the last ones, the link's, none, which nobody would see. While there are as many of them, a burst is made
+/// of small batches, so that ours are among the last ones too.
 #[derive(Clone, Copy, Debug)]
 struct Governed {
     rate: u64,
-    /// In units of [`UNIT`]; below zero when others sent.
+    /// In units of [`UNIT`]; below zero when the link sent.
     credit: i64,
+    /// Frames that may go at once, and that went, since it was asked last.
+    batch: u64,
+    taken: u64,
+    /// Frames that the link sent since then.
+    by_link: u64,
+    /// The link sends nearly as many frames as we do.
+    shared: bool,
     at: Instant,
 }
 
@@ -162,11 +174,23 @@ impl Governed {
         Self {
             rate: rate.max(1),
             credit: 0,
+            batch: u64::MAX,
+            taken: 0,
+            by_link: 0,
+            shared: false,
             at: Instant::ZERO,
         }
     }
 
     fn ask(&mut self, now: Instant) {
+        if self.taken > 0 {
+            self.shared = self.by_link * 2 >= self.taken;
+        }
+        (self.taken, self.by_link) = (0, 0);
+        self.batch = match self.shared {
+            true => (self.rate / SMALL_BATCHES).max(4),
+            false => u64::MAX,
+        };
         let passed = now.saturating_since(self.at).as_nanos() as u64;
         let earned = i64::try_from(passed.saturating_mul(self.rate)).unwrap_or(i64::MAX);
         self.credit = self.credit.saturating_add(earned).min(self.most());
@@ -179,13 +203,24 @@ impl Governed {
         self.credit = (self.credit - UNIT as i64).max(-4 * self.most());
     }
 
+    #[inline]
+    fn may_go(&self) -> bool {
+        self.credit >= UNIT as i64 && self.taken < self.batch
+    }
+
     /// A burst.
     fn most(&self) -> i64 {
         (BURST.max(self.rate / 1000) * UNIT) as i64
     }
 
     fn ready_at(&self) -> Instant {
-        let portion = (self.rate / 4000).clamp(1, BURST / 2);
+        if self.taken == self.batch && self.credit >= UNIT as i64 {
+            return self.at; // the rest of a burst
+        }
+        let portion = match self.shared {
+            true => (self.rate / 2000).max(1),
+            false => (self.rate / 4000).clamp(1, BURST / 2),
+        };
         let lacking = ((portion * UNIT) as i64).saturating_sub(self.credit).max(0) as u64;
         self.at + Duration::from_nanos(lacking.div_ceil(self.rate))
     }
@@ -435,6 +470,27 @@ mod tests {
                 "rate {rate}"
             );
         }
+    }
+
+    #[test]
+    fn frames_of_the_link_take_room_and_come_between_ours() {
+        let rate = 200_000;
+        let mut pacer = Pacer::new(None, None);
+        pacer.govern(Some(rate));
+        let (mut now, mut ours, mut largest) = (Instant::ZERO, 0, 0);
+        while now < Instant::ZERO + Duration::from_secs(1) {
+            pacer.ask(now);
+            let batch = std::iter::from_fn(|| pacer.take(88).then_some(())).count();
+            (0..batch).for_each(|_| pacer.sent_by_link());
+            pacer.sent(now, batch);
+            ours += batch;
+            if now > Instant::ZERO + Duration::from_millis(10) {
+                largest = largest.max(batch);
+            }
+            now = pacer.ready_at(now).max(now + Duration::from_micros(5));
+        }
+        assert!((99_000..=100_500).contains(&ours), "{ours}");
+        assert!((4..=8).contains(&largest), "{largest}");
     }
 
     #[test]

@@ -45,8 +45,9 @@ const DEEPEST: f64 = 64.0;
 const SHALLOWEST: f64 = 0.9;
 /// Kept below what the path was seen to let through.
 const SAFE: f64 = 0.98;
-/// By how much the limit is raised after a good verdict, near where answers thinned out and far from it.
-const STEP: (f64, f64) = (0.01, 0.25);
+/// By how much the limit is raised after a good verdict: the first time, and at most, near where answers thinned out and far
+/// from it.
+const STEP: (f64, f64, f64) = (0.01, 0.04, 0.25);
 /// Answers on which an estimate of `R` can be built.
 const ESTIMATE: u32 = 32;
 /// Answers at two rates with which nothing can be said of either.
@@ -280,14 +281,11 @@ impl Governor {
             return self.lower_to(0.5, verdict, self.limit, false);
         }
         self.report.loss = (self.report.loss + 0.05 * short).clamp(0.0, 0.9);
-        let Some(limit) = self.limit.filter(|limit| verdict.rate > 0.85 * limit) else {
+        let Some(limit) = self.limit.filter(|limit| verdict.rate > 0.75 * limit) else {
             return; // whatever holds the scan, it is not this
         };
         let near = self.lets_through.is_some_and(|r| limit < 1.1 * r);
-        self.step = match near {
-            true => STEP.0,
-            false => (self.step * 2.0).min(STEP.1),
-        };
+        self.step = (self.step * 2.0).min(if near { STEP.1 } else { STEP.2 });
         let raised = limit * (1.0 + self.step);
         let free = raised > 1.1 * self.fastest && !near;
         self.set((!free).then_some(raised));

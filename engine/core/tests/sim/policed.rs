@@ -200,3 +200,40 @@ fn at_a_given_rate_loss_gets_the_passes_it_takes_and_silence_alone_none() {
         }
     });
 }
+
+#[test]
+fn a_driver_that_stalls_is_not_taken_for_a_path_that_is_full() {
+    with_seeds(3, |seed| {
+        let config = SweepConfig {
+            closed_loop: true,
+            ..config(1)
+        };
+        let mut scan = Direct::new(&plan("10.0.0.0/13", "80", "none", None), config);
+        (scan.frame, scan.batch, scan.round_trip) = (300, 1024, 5_000_000);
+        let mut random = Random::new(seed);
+        let (mut asked, mut again) = (HashSet::new(), 0u64);
+        while !scan.sweep.is_done() {
+            scan.step(&mut |_, probe| match probe.kind {
+                ProbeKind::TcpSyn { port } => {
+                    again += u64::from(!asked.insert(probe.dst));
+                    Some(Answer::TcpOpen(port))
+                }
+                _ => Some(Answer::Link),
+            });
+            if random.chance(5) {
+                scan.now += random.below(50_000_000);
+            }
+        }
+        let report = scan.sweep.governor().unwrap();
+        assert_eq!(
+            (report.lowered, report.lowest_rate),
+            (0, None),
+            "{report:?}"
+        );
+        // A question in a hundred was for the loop; none was told or counted again.
+        assert!((100..6_000).contains(&again), "{again} asked again");
+        let counters = scan.sweep.counters();
+        assert_eq!((counters.open, counters.hosts_up), (1 << 19, 1 << 19));
+        assert_eq!(scan.events.len(), 1 + (2 << 19));
+    });
+}

@@ -67,7 +67,7 @@ pub(crate) struct Args {
     /// This scan's share of the whole, 1/4 to 4/4
     #[arg(long, value_name = "I/N", value_parser = values::shard)]
     shard: Option<Shard>,
-    /// Written every second, to resume from
+    /// Written more than once a second, to resume from
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
     /// Go on with the scan of this checkpoint, appending to its .jsonl outputs
@@ -115,7 +115,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     let scan = Scan::prepare(&request, &Policy::default()).map_err(scan_error)?;
     if args.verbose {
         eprintln!("sonde: {}", scan.describe());
-    } else if !args.quiet {
+    }
+    if !args.quiet {
         scan.notes()
             .iter()
             .for_each(|note| eprintln!("sonde: {note}"));

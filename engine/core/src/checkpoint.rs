@@ -1,4 +1,4 @@
-//! Where a scan is, small enough to write every second.
+//! Where a scan is, small enough to write more than once a second.
 
 use serde::{Deserialize, Serialize};
 

@@ -100,8 +100,10 @@ struct OpenReport {
     report: Box<dyn Report>,
     /// The file, to force to the disk and to measure; stdout has none.
     file: Option<(PathBuf, File)>,
-    /// What a resumed file holds already, beyond its checkpoint.
+    /// What a resumed file holds already, beyond its checkpoint, and was not learnt again yet.
     written: HashSet<Key>,
+    /// How much of a resumed file its checkpoint covers.
+    covered: u64,
     /// True when a header stands there already.
     resumed: bool,
 }
@@ -165,6 +167,7 @@ impl Outputs {
             report,
             file,
             written: HashSet::new(),
+            covered: 0,
             resumed: false,
         });
     }
@@ -190,6 +193,7 @@ impl Outputs {
         self.push(Format::Jsonl.report(writer), Some((path.clone(), file)));
         if let Some(pushed) = self.reports.last_mut() {
             pushed.written = written;
+            pushed.covered = mark.length;
             pushed.resumed = true;
         }
         Ok(())
@@ -202,7 +206,7 @@ impl Outputs {
     pub fn observation(&mut self, observation: &Observation) -> io::Result<()> {
         for open in &mut self.reports {
             let again = match Key::of(observation) {
-                Some(key) => !open.written.is_empty() && open.written.contains(&key),
+                Some(key) => !open.written.is_empty() && open.written.remove(&key),
                 None => open.resumed && matches!(observation, Observation::Scan(_)),
             };
             if !again {
@@ -244,13 +248,20 @@ impl Outputs {
     pub fn sync(&mut self) -> io::Result<Vec<OutputMark>> {
         self.flush()?;
         let mut marks = Vec::new();
-        for (path, file) in self.reports.iter().filter_map(|open| open.file.as_ref()) {
+        for open in &self.reports {
+            let Some((path, file)) = open.file.as_ref() else {
+                continue;
+            };
             if Format::of_path(path) == Some(Format::Jsonl) {
                 file.sync_data()?;
-                marks.push(OutputMark {
-                    path: path.clone(),
-                    length: file.metadata()?.len(),
-                });
+                // What was written before the last end and not learnt again yet is not in the checkpoint: the next
+                // resume has to know it, too.
+                let length = match open.written.is_empty() {
+                    true => file.metadata()?.len(),
+                    false => open.covered,
+                };
+                let path = path.clone();
+                marks.push(OutputMark { path, length });
             }
         }
         Ok(marks)
@@ -320,10 +331,12 @@ fn open_fresh(path: &Path) -> Result<File, OutputError> {
 
 /// Empties a file; pipes and devices hold nothing.
 fn empty(file: &File) -> io::Result<()> {
-    if file.metadata()?.is_file() {
-        file.set_len(0)
-    } else {
-        Ok(())
+    let now = file.metadata()?;
+    // A file that is empty already stays untouched: ext4 takes cutting it for replacing a file by another and, when
+    // it is closed, waits for the disk (ext4_truncate, EXT4_STATE_DA_ALLOC_CLOSE).
+    match now.is_file() && now.len() > 0 {
+        true => file.set_len(0),
+        false => Ok(()),
     }
 }
 

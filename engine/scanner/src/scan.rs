@@ -81,7 +81,7 @@ impl ScanError {
 /// How a scan is run, beside what its request says.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// Give the sink a checkpoint every second.
+    /// Give the sink a checkpoint more than once a second.
     pub checkpoints: bool,
 }
 
@@ -179,16 +179,12 @@ impl Scan {
     pub fn describe(&self) -> String {
         let plan = &self.plan;
         format!(
-            "{} units in {} segments, {} ports, at most {} probes, over the {}{}",
+            "{} units in {} segments, {} ports, at most {} probes, over the {}",
             plan.units(),
             plan.segments().len(),
             plan.ports().len(),
             plan.frames_max(),
             self.link.describe(),
-            self.notes
-                .iter()
-                .map(|note| format!("; {note}"))
-                .collect::<String>()
         )
     }
 

@@ -2,7 +2,7 @@
 //!
 //! It is the same code as `sonde scan`. What it is not told over its input it reads itself: the local policy,
 //! so that no request can widen it. The end of its input cancels the scan; results found so far, a checkpoint
-//! and a summary with `complete: false` still come. Checkpoints come every second, each after the observations
+//! and a summary with `complete: false` still come. Checkpoints come more than once a second, each after the observations
 //! it covers. A worker that can't, or can't go on, says so in a last line of type `error`.
 
 use std::io::{self, BufRead, Read, Write};

@@ -41,10 +41,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DEV")]
     tty: Option<PathBuf>,
     /// Keys of the LCDproc display: 2, 4, 5 or 6, or what each does, as in "Enter=enter Escape=left
-    /// Escape*2=right Up+Down=left+right" (instead of [panel] keys)
+    /// Escape*2=right Up+Down=left+right" (instead of `keys` in `[panel]`)
     #[arg(long, value_name = "KEYS", requires = "lcdproc")]
     keys: Option<String>,
-    /// Use this configuration file instead of /etc/sonde/appliance.toml, of which the panel reads [panel]
+    /// Use this configuration file instead of /etc/sonde/appliance.toml, of which the panel reads `[panel]`
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// The agent's local API

@@ -1,4 +1,4 @@
-//! Every flow, over the core and over what a console is sent; what is written from them; and what no
+//! Every flow, over the core, over what a console is sent and over what LCDd is told; what is written from them; and what no
 //! order of keys may do.
 
 #![allow(
@@ -13,6 +13,7 @@ use sonde_panel::flow::Flow;
 
 mod console;
 mod coverage;
+mod display;
 mod play;
 mod random;
 mod two;

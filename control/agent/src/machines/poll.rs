@@ -81,17 +81,17 @@ impl Polling {
         self.at = now;
     }
 
-    /// The poll was not answered.
+    /// The poll was not answered. Only a held one that was cut speaks against holding; a short one that was cut had bad
+    /// luck on a bad line and is tried again as soon as if there had been no connection.
     pub fn handle_failure(&mut self, now: Instant, failure: Failure) {
         self.in_flight = false;
         self.silent = true;
-        if failure == Failure::Cut {
-            self.cuts += 1;
-        }
+        let held_and_cut = self.held && failure == Failure::Cut;
+        self.cuts += u32::from(held_and_cut);
         let wait = self.backoff.fail();
-        self.plain = failure == Failure::Cut && self.cuts >= CUTS_MAX;
+        self.plain |= held_and_cut && self.cuts >= CUTS_MAX;
         self.at = now
-            + if self.plain {
+            + if self.plain && held_and_cut {
                 self.jitter.between(PLAIN.0, PLAIN.1)
             } else {
                 wait
@@ -127,13 +127,17 @@ mod tests {
     }
 
     #[test]
-    fn two_cuts_make_it_poll_plainly_until_an_answer() {
+    fn two_held_polls_cut_make_it_poll_plainly_until_an_answer() {
         let mut polling = Polling::new(at(0), 1);
         polling.poll_action(at(0));
+        polling.handle_answer(at(0));
+        assert_eq!(polling.poll_action(at(0)), Some(POLL_HOLD_S));
         polling.handle_failure(at(30), Failure::Cut);
         let second = polling.poll_timeout().unwrap();
         assert!(second <= at(31), "the first is tried again soon");
-        polling.poll_action(second);
+        assert_eq!(polling.poll_action(second), Some(0));
+        polling.handle_answer(second);
+        assert_eq!(polling.poll_action(second), Some(POLL_HOLD_S));
         polling.handle_failure(at(60), Failure::Cut);
         let plain = polling.poll_timeout().unwrap();
         assert!(plain >= at(90) && plain <= at(240), "{plain:?}");
@@ -150,6 +154,18 @@ mod tests {
             again >= plain + Duration::from_secs(60),
             "it has not held one since: plain at once"
         );
+    }
+
+    #[test]
+    fn short_polls_that_are_cut_are_tried_again_soon() {
+        let mut polling = Polling::new(at(0), 1);
+        let mut now = at(0);
+        for _ in 0..6 {
+            assert_eq!(polling.poll_action(now), Some(0));
+            polling.handle_failure(now, Failure::Cut);
+            now = polling.poll_timeout().unwrap();
+        }
+        assert!(now <= at(63), "1 + 2 + 4 + ... at most: {now:?}");
     }
 
     #[test]

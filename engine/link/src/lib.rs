@@ -11,6 +11,7 @@ mod expected;
 pub mod faults;
 mod ifreq;
 pub mod interfaces;
+mod mapping;
 pub mod memory;
 mod netlink;
 pub mod offload;

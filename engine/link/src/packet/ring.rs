@@ -8,8 +8,7 @@
 // kernel while we look at it, which no safe type describes; this file is the whole of that contact.
 
 use std::io;
-use std::os::fd::AsRawFd;
-use std::ptr::NonNull;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use socket2::Socket;
 
 use super::socket::set_option;
 use crate::batch::RxBatch;
+use crate::mapping::Mapping;
 use crate::tag::MetadataTag;
 
 /// Bytes of a slot: the kernel's header with its padding, then as much of the frame as a batch keeps. The
@@ -64,10 +64,6 @@ pub(super) struct RxRing {
     socket: Socket,
 }
 
-// SAFETY: the mapping is process-wide memory that belongs to this struct alone, and nothing in it or in the
-// kernel's use of it is bound to a thread. It is not Sync: slots are taken through `&mut self`.
-unsafe impl Send for RxRing {}
-
 impl RxRing {
     /// Gives `socket`, an AF_PACKET socket not yet bound, a ring of at least `frames` slots.
     pub(super) fn new(socket: Socket, frames: u32) -> io::Result<Self> {
@@ -84,7 +80,7 @@ impl RxRing {
         let version = libc::tpacket_versions::TPACKET_V2 as libc::c_int;
         set_option(&socket, libc::PACKET_VERSION, &version)?;
         set_option(&socket, libc::PACKET_RX_RING, &request)?;
-        let mapping = Mapping::new(&socket, length)?;
+        let mapping = Mapping::shared(socket.as_fd(), length, 0)?;
         Ok(Self {
             mapping,
             next: 0,
@@ -100,11 +96,11 @@ impl RxRing {
     /// Shows the oldest frame to `look` and gives its slot back. `None` when nothing has arrived.
     pub(super) fn take<T>(&mut self, look: impl FnOnce(RingFrame<'_>) -> T) -> Option<T> {
         let offset = slot_offset(self.next);
-        debug_assert!(offset + SLOT <= self.mapping.length);
+        debug_assert!(offset + SLOT <= self.mapping.length());
         // SAFETY: `next` is below `slots`, and every offset of a slot below `slots` lies, with all its SLOT
         // bytes, inside the mapping (tested for all of them in `every_slot_lies_in_its_block`); `new` sized
         // both alike. The mapping lives as long as `self`.
-        let slot = unsafe { self.mapping.base.add(offset) };
+        let slot = unsafe { self.mapping.base().add(offset) };
         // SAFETY: the header begins the slot; BLOCK is a multiple of the page size and SLOT of the header's
         // alignment, so the status word is aligned. Both sides access it atomically only: we here and below,
         // the kernel by its ordered store in `__packet_set_status`.
@@ -161,43 +157,6 @@ fn tag_of(header: &libc::tpacket2_hdr) -> Option<MetadataTag> {
         tpid,
         tci: header.tp_vlan_tci,
     })
-}
-
-/// Memory shared with the kernel, unmapped when dropped.
-struct Mapping {
-    base: NonNull<u8>,
-    length: usize,
-}
-
-impl Mapping {
-    fn new(socket: &Socket, length: usize) -> io::Result<Self> {
-        // SAFETY: a new mapping at an address of the kernel's choice touches no memory that we have. The fd
-        // is open: `socket` owns it.
-        let address = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                length,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                socket.as_raw_fd(),
-                0,
-            )
-        };
-        if address == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let base = NonNull::new(address.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self { base, length })
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: address and length are those of the mapping made in `new`, unmapped once, here. References
-        // into it can't outlive the ring: `take` lends them to a closure under `&mut RxRing`.
-        let result = unsafe { libc::munmap(self.base.as_ptr().cast(), self.length) };
-        debug_assert_eq!(result, 0, "a mapping of our own can be unmapped");
-    }
 }
 
 #[cfg(test)]

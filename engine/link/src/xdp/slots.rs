@@ -1,12 +1,12 @@
 //! The frames of a run, in memory that the program reads: a slot a frame, and whose turn it is.
-#![allow(unsafe_code)] // mmap(2) of maps, and access to memory that the kernel reads and writes.
+#![allow(unsafe_code)] // Access to memory that the kernel reads and writes.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
-use std::ptr::NonNull;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::FrameBatch;
+use crate::mapping::Mapping;
 use crate::tag::ETHERNET_HEADER;
 
 /// Frames of one run, whose own cost they share: 4 us, the time of some twelve frames.
@@ -25,8 +25,8 @@ impl Slots {
     /// Maps the map of slots and the map of the turn.
     pub(super) fn new(slots: &impl AsFd, turn: &impl AsFd) -> io::Result<Self> {
         Ok(Self {
-            slots: Mapping::new(slots, SLOTS * SLOT)?,
-            turn: Mapping::new(turn, 2 * size_of::<u32>())?,
+            slots: values(slots, SLOTS * SLOT)?,
+            turn: values(turn, 2 * size_of::<u32>())?,
         })
     }
 
@@ -41,7 +41,7 @@ impl Slots {
             return false;
         }
         // SAFETY: index < SLOTS, so the slot's SLOT bytes lie in the mapping of SLOTS * SLOT bytes.
-        let slot = unsafe { self.slots.base.add(index * SLOT) };
+        let slot = unsafe { self.slots.base().add(index * SLOT) };
         // SAFETY: SLOT is a multiple of 4 and the mapping is page-aligned: `slot` is aligned for a u32, and the
         // frame's bytes follow the header within the slot (checked above). `frame` can't overlap: nobody else
         // has a pointer into the mapping. The program reads slots during a run only, and `&mut self` is
@@ -71,49 +71,12 @@ impl Slots {
         debug_assert!(index < 2);
         // SAFETY: the mapping holds two aligned u32 and lives as long as the reference, which borrows `self`.
         // We access them atomically only; the program does between the system calls of this thread.
-        unsafe { AtomicU32::from_ptr(self.turn.base.cast::<u32>().add(index & 1).as_ptr()) }
+        unsafe { AtomicU32::from_ptr(self.turn.base().cast::<u32>().add(index & 1).as_ptr()) }
     }
 }
 
-/// A map's values, shared with the kernel; unmapped when dropped.
-struct Mapping {
-    base: NonNull<u8>,
-    length: usize,
-}
-
-// SAFETY: the memory belongs to the mapping alone, which may be used from any one thread at a time: writing takes
-// `&mut`, and the words that `&self` reads are atomic.
-unsafe impl Send for Mapping {}
-
-impl Mapping {
-    fn new(map: &impl AsFd, length: usize) -> io::Result<Self> {
-        // The kernel maps whole pages (kernel/bpf/arraymap.c, array_map_mmap).
-        let length = length.next_multiple_of(rustix::param::page_size());
-        // SAFETY: a new mapping at an address of the kernel's choice touches no memory that we have. The fd
-        // is open while it is borrowed.
-        let address = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                length,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                map.as_fd().as_raw_fd(),
-                0,
-            )
-        };
-        if address == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let base = NonNull::new(address.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self { base, length })
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: address and length are those of the mapping made in `new`, unmapped once, here; references
-        // into it borrow the mapping.
-        let result = unsafe { libc::munmap(self.base.as_ptr().cast(), self.length) };
-        debug_assert_eq!(result, 0, "a mapping of our own can be unmapped");
-    }
+/// The first `length` bytes of a map's values: whole pages (kernel/bpf/arraymap.c, array_map_mmap).
+fn values(map: &impl AsFd, length: usize) -> io::Result<Mapping> {
+    let pages = length.next_multiple_of(rustix::param::page_size());
+    Mapping::shared(map.as_fd(), pages, 0)
 }

@@ -11,7 +11,6 @@
 //! was. Where a driver can, the card itself reads and writes our memory (zero-copy); else the kernel copies. Every receive
 //! queue has a socket, as a card spreads what arrives over all of them; the first one sends.
 
-mod mapping;
 mod open;
 mod program;
 mod queue;

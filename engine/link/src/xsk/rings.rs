@@ -12,7 +12,7 @@ use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::mapping::Mapping;
+use crate::mapping::Mapping;
 
 /// What rings hold: plain integers, of which every bit pattern is a value.
 pub(super) trait Entry: Copy {}
@@ -51,7 +51,7 @@ impl<T: Entry> Ring<T> {
         size: u32,
     ) -> io::Result<Self> {
         let end = layout.desc + u64::from(size) * size_of::<T>() as u64;
-        let memory = Mapping::new(socket, end as usize, page_offset)?;
+        let memory = Mapping::shared(socket, end as usize, page_offset)?;
         Self::inside(memory, layout, size)
     }
 

@@ -1,16 +1,15 @@
 //! `[panel]` of `appliance.toml`: what the box's display and lights are.
 
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
+use sonde_protocol::config_file;
+pub use sonde_protocol::config_file::{CONFIG_PATH, ConfigError};
 
 use crate::lcdproc::keys::{KeyMap, KeyMapError};
 use crate::lcdproc::session::Outputs;
 use crate::leds::LedNames;
 
-/// Where the file is unless another is named.
-pub const CONFIG_PATH: &str = "/etc/sonde/appliance.toml";
 /// Keys of a display of which nothing is said.
 const KEYS: u8 = 5;
 
@@ -83,29 +82,6 @@ pub enum KeysError {
     Map(#[from] KeyMapError),
 }
 
-/// Why a configuration is refused.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file can't be read.
-    #[error("can not read {path}: name another with --config")]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Not TOML, or a key or value this version does not know.
-    #[error("{path} is refused: correct the line or take it out")]
-    Content {
-        /// Which file.
-        path: PathBuf,
-        /// Line, key and what is known instead.
-        #[source]
-        source: Box<toml::de::Error>,
-    },
-}
-
 /// The part of the file that is the panel's; the rest is the agent's.
 #[derive(Default, Deserialize)]
 struct File {
@@ -119,21 +95,7 @@ impl PanelConfig {
     /// # Errors
     /// [`ConfigError`].
     pub fn load(path: Option<&Path>) -> Result<PanelConfig, ConfigError> {
-        let file = path.unwrap_or(Path::new(CONFIG_PATH));
-        let text = match std::fs::read_to_string(file) {
-            Err(error) if path.is_none() && error.kind() == ErrorKind::NotFound => {
-                return Ok(PanelConfig::default());
-            }
-            text => text.map_err(|source| ConfigError::Io {
-                path: file.to_owned(),
-                source,
-            })?,
-        };
-        let file: File = toml::from_str(&text).map_err(|source| ConfigError::Content {
-            path: file.to_owned(),
-            source: Box::new(source),
-        })?;
-        Ok(file.panel)
+        config_file::load(path).map(|file: File| file.panel)
     }
 }
 

@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use sonde_core::policy::Policy;
-
-/// Where the file is unless `--config` names another.
-pub const CONFIG_PATH: &str = "/etc/sonde/appliance.toml";
+use sonde_protocol::config_file;
+pub use sonde_protocol::config_file::{CONFIG_PATH, ConfigError};
 
 /// What the person who stands at the box decides. The cloud can't change any of it.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -63,49 +62,13 @@ pub struct SpoolConfig {
     pub budget_mib: Option<u64>,
 }
 
-/// Why a configuration is refused.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file named by `--config` can't be read.
-    #[error("can not read {path}: name another with --config")]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Not TOML, or a key or value this version does not know.
-    #[error("{path} is refused: correct the line or take it out")]
-    Content {
-        /// Which file.
-        path: PathBuf,
-        /// Line, key and what is known instead.
-        #[source]
-        source: Box<toml::de::Error>,
-    },
-}
-
 impl Config {
     /// Reads `path`. `None` reads [`CONFIG_PATH`], where no file means that nothing is configured.
     ///
     /// # Errors
     /// [`ConfigError`].
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
-        let file = path.unwrap_or(Path::new(CONFIG_PATH));
-        let text = match std::fs::read_to_string(file) {
-            Err(error) if path.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Self::default());
-            }
-            text => text.map_err(|source| ConfigError::Io {
-                path: file.to_owned(),
-                source,
-            })?,
-        };
-        toml::from_str(&text).map_err(|source| ConfigError::Content {
-            path: file.to_owned(),
-            source: Box::new(source),
-        })
+        config_file::load(path)
     }
 }
 

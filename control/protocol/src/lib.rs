@@ -6,6 +6,7 @@
 //! has seen them ([`written`]): one idea, one place.
 
 pub mod activation;
+pub mod config_file;
 pub mod device;
 pub mod ids;
 pub mod local;

@@ -60,24 +60,32 @@ pub fn run(
             front.show(panel.screen(), now);
         }
         events.extend(client.poll(now));
-        events.push(Event::Tick);
-        let mut redraw = false;
-        for action in events
-            .into_iter()
-            .flat_map(|event| panel.handle(event, now))
-        {
-            match action {
-                Action::Redraw => redraw = true,
-                asked => client.act(asked),
-            }
-        }
-        if redraw {
+        if step(&mut panel, &mut client, events, now) {
             front.show(panel.screen(), now);
             if let Some(leds) = &mut leds {
                 leds.show(panel.screen().leds);
             }
         }
     }
+}
+
+/// Gives the panel what happened, and a tick, and asks the agent for what it wants; true if it shows another screen.
+pub(crate) fn step(
+    panel: &mut Panel,
+    client: &mut Client,
+    events: Vec<Event>,
+    now: Duration,
+) -> bool {
+    let mut redraw = false;
+    for event in events.into_iter().chain([Event::Tick]) {
+        for action in panel.handle(event, now) {
+            match action {
+                Action::Redraw => redraw = true,
+                asked => client.act(asked),
+            }
+        }
+    }
+    redraw
 }
 
 /// Waits for the agent, for a key, or for the next thing that is due.

@@ -10,7 +10,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use crate::client::Client;
-use crate::event::{Action, Event, Press};
+use crate::event::{Event, Press};
+use crate::fronts::step;
 use crate::panel::Panel;
 use crate::screen::Geometry;
 use crate::vt100::{Charset, Decoder, Input, Renderer};
@@ -89,18 +90,7 @@ fn run(
                 }
             }
         }
-        events.push(Event::Tick);
-        let mut redraw = false;
-        for action in events
-            .into_iter()
-            .flat_map(|event| panel.handle(event, now))
-        {
-            match action {
-                Action::Redraw => redraw = true,
-                asked => client.act(asked),
-            }
-        }
-        if redraw {
+        if step(&mut panel, client, events, now) {
             write(&renderer.render(panel.screen()))?;
         }
     }

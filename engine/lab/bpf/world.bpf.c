@@ -594,6 +594,73 @@ INLINE int police(struct counts *counts)
 	return 1;
 }
 
+// Whether a segment is a SYN to which there is an answer, and which; if not, that is counted.
+INLINE int answers_syn(struct counts *counts, struct frame *frame, struct tcp *tcp, enum place place,
+			u64 hash, enum reply *reply)
+{
+	enum counter why = SILENT;
+
+	if ((void *)(tcp + 1) > frame->end)
+		why = FOREIGN;
+	else if ((tcp->flags & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN)
+		why = STRAY_TCP;
+	else {
+		counts->of[RECEIVED_SYN]++;
+		*reply = is_up(place, hash) ? tcp_reply(hash, bpf_ntohs(tcp->dst)) : REPLY_SILENT;
+		if (*reply != REPLY_SILENT)
+			return 1;
+	}
+	drop(counts, why);
+	return 0;
+}
+
+// The same of a datagram; a closed port answers if the host may refuse now.
+INLINE int answers_datagram(struct counts *counts, struct frame *frame, struct udp *udp, enum place place,
+			     u64 hash, enum reply *reply)
+{
+	enum counter why = SILENT;
+
+	if ((void *)(udp + 1) > frame->end)
+		why = FOREIGN;
+	else {
+		counts->of[RECEIVED_UDP]++;
+		*reply = is_up(place, hash) ? udp_reply(hash, bpf_ntohs(udp->dst)) : REPLY_SILENT;
+		if (*reply == REPLY_CLOSED && !config.unreachable_interval)
+			*reply = REPLY_SILENT;
+		if (*reply == REPLY_OPEN || (*reply == REPLY_CLOSED && may_refuse()))
+			return 1;
+		if (*reply == REPLY_CLOSED)
+			why = UNREACHABLE_LIMITED;
+	}
+	drop(counts, why);
+	return 0;
+}
+
+// The same of an echo request, of this type in its family.
+INLINE int answers_echo(struct counts *counts, struct frame *frame, struct icmp *icmp, u8 type,
+			 enum place place, u64 hash)
+{
+	enum counter why = SILENT;
+
+	if ((void *)(icmp + 1) > frame->end || icmp->type != type || icmp->code)
+		why = FOREIGN;
+	else {
+		counts->of[RECEIVED_ECHO]++;
+		if (is_up(place, hash))
+			return 1;
+	}
+	drop(counts, why);
+	return 0;
+}
+
+INLINE void swap_ports(struct udp *udp)
+{
+	u16 src = udp->src;
+
+	udp->src = udp->dst;
+	udp->dst = src;
+}
+
 INLINE int handle_ip4(struct xdp_md *ctx, struct counts *counts, struct frame *frame)
 {
 	struct ip4 *ip = frame->body;
@@ -618,18 +685,10 @@ INLINE int handle_ip4(struct xdp_md *ctx, struct counts *counts, struct frame *f
 	hash = hash4(vlan, dst);
 	if (ip->protocol == IP_TCP) {
 		struct tcp *tcp = body;
-		enum reply reply;
+		enum reply reply = REPLY_SILENT;
 
-		if ((void *)(tcp + 1) > frame->end)
-			return drop(counts, FOREIGN);
-		if ((tcp->flags & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN)
-			return drop(counts, STRAY_TCP);
-		counts->of[RECEIVED_SYN]++;
-		if (!is_up(place, hash))
-			return drop(counts, SILENT);
-		reply = tcp_reply(hash, bpf_ntohs(tcp->dst));
-		if (reply == REPLY_SILENT)
-			return drop(counts, SILENT);
+		if (!answers_syn(counts, frame, tcp, place, hash, &reply))
+			return XDP_DROP;
 		swap_macs(frame->eth);
 		turn_ip4(ip, sizeof(*ip) + sizeof(*tcp));
 		turn_segment(tcp,
@@ -640,36 +699,23 @@ INLINE int handle_ip4(struct xdp_md *ctx, struct counts *counts, struct frame *f
 	}
 	if (ip->protocol == IP_UDP) {
 		struct udp *udp = body;
-		enum reply reply;
-		u16 src;
+		enum reply reply = REPLY_SILENT;
 
-		if ((void *)(udp + 1) > frame->end)
-			return drop(counts, FOREIGN);
-		counts->of[RECEIVED_UDP]++;
-		if (!is_up(place, hash))
-			return drop(counts, SILENT);
-		reply = udp_reply(hash, bpf_ntohs(udp->dst));
-		if (reply == REPLY_SILENT || (reply == REPLY_CLOSED && !config.unreachable_interval))
-			return drop(counts, SILENT);
+		if (!answers_datagram(counts, frame, udp, place, hash, &reply))
+			return XDP_DROP;
 		if (reply == REPLY_CLOSED)
-			return may_refuse() ? refuse4(ctx, counts, frame)
-					    : drop(counts, UNREACHABLE_LIMITED);
+			return refuse4(ctx, counts, frame);
 		// Sums do not change when ends are swapped.
 		swap_macs(frame->eth);
 		turn_ip4(ip, bpf_ntohs(ip->length));
-		src = udp->src;
-		udp->src = udp->dst;
-		udp->dst = src;
+		swap_ports(udp);
 		return answer(ctx, counts, ANSWERED_UDP);
 	}
 	if (ip->protocol == IP_ICMP) {
 		struct icmp *icmp = body;
 
-		if ((void *)(icmp + 1) > frame->end || icmp->type != 8 || icmp->code)
-			return drop(counts, FOREIGN);
-		counts->of[RECEIVED_ECHO]++;
-		if (!is_up(place, hash))
-			return drop(counts, SILENT);
+		if (!answers_echo(counts, frame, icmp, 8, place, hash))
+			return XDP_DROP;
 		swap_macs(frame->eth);
 		turn_ip4(ip, bpf_ntohs(ip->length));
 		icmp->type = 0;
@@ -746,18 +792,10 @@ INLINE int handle_ip6(struct xdp_md *ctx, struct counts *counts, struct frame *f
 	hash = hash6(vlan, high, low);
 	if (ip->next == IP_TCP) {
 		struct tcp *tcp = body;
-		enum reply reply;
+		enum reply reply = REPLY_SILENT;
 
-		if ((void *)(tcp + 1) > frame->end)
-			return drop(counts, FOREIGN);
-		if ((tcp->flags & (TCP_SYN | TCP_ACK | TCP_RST)) != TCP_SYN)
-			return drop(counts, STRAY_TCP);
-		counts->of[RECEIVED_SYN]++;
-		if (!is_up(place, hash))
-			return drop(counts, SILENT);
-		reply = tcp_reply(hash, bpf_ntohs(tcp->dst));
-		if (reply == REPLY_SILENT)
-			return drop(counts, SILENT);
+		if (!answers_syn(counts, frame, tcp, place, hash, &reply))
+			return XDP_DROP;
 		swap_macs(frame->eth);
 		turn_ip6(ip, sizeof(*tcp));
 		turn_segment(tcp, pseudo6(ip, sizeof(*tcp), IP_TCP), reply);
@@ -765,35 +803,22 @@ INLINE int handle_ip6(struct xdp_md *ctx, struct counts *counts, struct frame *f
 	}
 	if (ip->next == IP_UDP) {
 		struct udp *udp = body;
-		enum reply reply;
-		u16 src;
+		enum reply reply = REPLY_SILENT;
 
-		if ((void *)(udp + 1) > frame->end)
-			return drop(counts, FOREIGN);
-		counts->of[RECEIVED_UDP]++;
-		if (!is_up(place, hash))
-			return drop(counts, SILENT);
-		reply = udp_reply(hash, bpf_ntohs(udp->dst));
-		if (reply == REPLY_SILENT || (reply == REPLY_CLOSED && !config.unreachable_interval))
-			return drop(counts, SILENT);
+		if (!answers_datagram(counts, frame, udp, place, hash, &reply))
+			return XDP_DROP;
 		if (reply == REPLY_CLOSED)
-			return may_refuse() ? refuse6(ctx, counts, frame)
-					    : drop(counts, UNREACHABLE_LIMITED);
+			return refuse6(ctx, counts, frame);
 		swap_macs(frame->eth);
 		turn_ip6(ip, bpf_ntohs(ip->length));
-		src = udp->src;
-		udp->src = udp->dst;
-		udp->dst = src;
+		swap_ports(udp);
 		return answer(ctx, counts, ANSWERED_UDP);
 	}
 	if (ip->next == IP_ICMP6) {
 		struct icmp *icmp = body;
 
-		if ((void *)(icmp + 1) > frame->end || icmp->type != 128 || icmp->code)
-			return drop(counts, FOREIGN);
-		counts->of[RECEIVED_ECHO]++;
-		if (!is_up(place, hash))
-			return drop(counts, SILENT);
+		if (!answers_echo(counts, frame, icmp, 128, place, hash))
+			return XDP_DROP;
 		swap_macs(frame->eth);
 		turn_ip6(ip, bpf_ntohs(ip->length));
 		icmp->type = 129;

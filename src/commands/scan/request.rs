@@ -38,13 +38,13 @@ pub(crate) struct RequestArgs {
     /// Ports never to ask; wins over --ports
     #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
     exclude_ports: Option<String>,
-    /// Packets a second: 500, 50k, 1.5M, or max for no ceiling [default: 10k]
+    /// Packets a second: 500, 50k, 1.5M, or max: as fast as loses nothing [default: 10k]
     #[arg(long, value_name = "N", value_parser = values::rate)]
     rate: Option<Rate>,
     /// Bits a second on the wire: 100M, 1G; the lower of this and --rate holds
     #[arg(long, value_name = "N", value_parser = values::bandwidth)]
     bandwidth: Option<u64>,
-    /// Frames sent to what does not answer
+    /// Frames sent to what does not answer; up to three more where answers are lost
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     passes: u32,
     /// How hosts are found first: auto, none (every target counts as up), or arp,ndp,echo,tcp:80,443,udp:161
@@ -66,11 +66,11 @@ pub(crate) struct RequestArgs {
 enum Link {
     /// The best that works here
     Auto,
-    /// The kernel builds the frames
+    /// A program in the kernel sends and judges: millions a second; for root
     Xdp,
-    /// AF_XDP
+    /// AF_XDP sockets; for root
     Xsk,
-    /// AF_PACKET
+    /// Raw packets (AF_PACKET)
     Packet,
     /// The kernel's own sockets: needs no privileges, may scan loopback
     Connect,

@@ -267,12 +267,25 @@ impl Wide {
             return (due, due);
         }
         let windows = (self.window - self.shard.start).saturating_mul(rounds);
-        let (round, cursor) = match self.pass {
-            Pass::Due => (u64::from(self.round), self.cursor),
-            Pass::Late | Pass::Again => (rounds, 0),
+        let window = self.length.saturating_mul(rounds);
+        let done = windows.saturating_add(window.saturating_sub(self.questions_left()));
+        (done, due)
+    }
+
+    /// Questions that are still to be asked in this window if nothing more is answered.
+    fn questions_left(&self) -> u64 {
+        let round = match self.pass {
+            Pass::Due => u64::from(self.round),
+            Pass::Late | Pass::Again => return 0,
         };
-        let round = round.saturating_mul(self.length);
-        (windows.saturating_add(round).saturating_add(cursor), due)
+        // Where in the window the missing ones are is not counted. In the first round all answers lie behind; later the order,
+        // which has none, has them lie anywhere.
+        let missing_behind = match round {
+            0 => (self.cursor + self.missing).saturating_sub(self.length),
+            _ => self.missing * self.cursor / self.length.max(1),
+        };
+        let rounds = u64::from(self.rounds()).saturating_sub(round);
+        (self.missing * rounds).saturating_sub(missing_behind)
     }
 
     /// Window, round, unit, and what is answered: everything before was asked, and its answers have come.
